@@ -1,0 +1,116 @@
+# shellcheck shell=bash
+# Sourced, as text, ahead of every recipe. Output of an action goes to a file on the node; stdout carries one line.
+
+HALAB_DIR=/var/lib/halab
+HALAB_LOG=/var/log/halab
+SECRETS=/etc/halab/secrets.env
+
+# One line for the operator (and for Pulumi's state); everything else an action prints goes to its log.
+say() { printf '%s\n' "$*" >&3; }
+
+fail() {
+    printf '%s: %s\n' "$HALAB_STEP" "$*" >&4
+    printf 'FAILED: %s\n' "$*"
+    exit 1
+}
+
+# retry_until SECONDS WHAT COMMAND...: run the command until it succeeds; on the limit fail with its last output.
+retry_until() {
+    local limit=$1 what=$2 seen='' start=$SECONDS
+    shift 2
+    until seen=$("$@" 2>&1); do
+        if ((SECONDS - start >= limit)); then
+            fail "waited ${limit} s for ${what}; last seen: $(tail -n 1 <<<"$seen")"
+        fi
+        read -rt 0.5 <> <(:) || :
+    done
+    printf '%s: after %s s\n' "$what" "$((SECONDS - start))"
+}
+
+# with_lock NAME COMMAND...: exclusion between steps on one node (dpkg, CIB writers); waits at most ten minutes.
+with_lock() {
+    local name=$1
+    shift
+    mkdir -p /run/halab
+    (
+        flock -w 600 9 || fail "waited 600 s for the lock $name"
+        "$@"
+    ) 9>"/run/halab/$name.lock"
+}
+
+# secret NAME: the node's secret of that name on stdout; only secrets handed to this node are known.
+secret() {
+    local value
+    value=$(sed -n "s/^$1=//p" "$SECRETS")
+    [ -n "$value" ] || fail "no secret $1 on this node (see $SECRETS)"
+    printf '%s' "$value"
+}
+
+_place() { # PATH OWNER GROUP MODE TEMPORARY: move into place if it differs in content or attributes
+    local path=$1 owner=$2 group=$3 mode=$4 temporary=$5
+    chown "$owner:$group" "$temporary"
+    chmod "$mode" "$temporary"
+    if cmp -s "$temporary" "$path" 2>/dev/null; then
+        chown "$owner:$group" "$path"
+        chmod "$mode" "$path"
+        rm -f "$temporary"
+    else
+        mv -f "$temporary" "$path"
+        printf 'changed %s\n' "$path"
+    fi
+}
+
+# put_file PATH OWNER GROUP MODE <content: the file, with each @{NAME} replaced by the node's secret NAME.
+put_file() {
+    local path=$1 content name temporary
+    content=$(cat && printf x)
+    content=${content%x}
+    while [[ $content =~ @\{([A-Z0-9_]+)\} ]]; do
+        name=${BASH_REMATCH[1]}
+        content=${content//"@{$name}"/"$(secret "$name")"}
+    done
+    mkdir -p "$(dirname "$path")"
+    temporary=$(umask 077 && mktemp "$path.XXXXXX")
+    printf '%s' "$content" >"$temporary"
+    _place "$path" "$2" "$3" "$4" "$temporary"
+}
+
+# secret_file NAME PATH OWNER GROUP MODE: a secret that is a whole file (base64 in secrets.env), decoded.
+secret_file() {
+    local name=$1 path=$2 temporary
+    mkdir -p "$(dirname "$path")"
+    temporary=$(umask 077 && mktemp "$path.XXXXXX")
+    secret "$name" | base64 -d >"$temporary"
+    _place "$path" "$3" "$4" "$5" "$temporary"
+}
+
+# converge_unit UNIT FILE...: the unit is enabled, active, and was (re)started after the last change of any FILE.
+converge_unit() {
+    local unit=$1 stamp sum
+    shift
+    stamp=$HALAB_DIR/applied/$unit
+    sum=$(cat "$@" /dev/null | sha256sum)
+    mkdir -p "$HALAB_DIR/applied"
+    systemctl is-enabled --quiet "$unit" 2>/dev/null || systemctl --no-reload enable --quiet "$unit"
+    if [ "$(cat "$stamp" 2>/dev/null)" != "$sum" ] || ! systemctl is-active --quiet "$unit"; then
+        systemctl restart "$unit" || fail "$unit did not start: $(systemctl show -p Result --value "$unit"); see journalctl -u $unit"
+        printf '%s' "$sum" >"$stamp"
+    fi
+}
+
+run_action() {
+    local action=$1 log=$HALAB_LOG/$HALAB_STEP.log status=0
+    mkdir -p "$HALAB_LOG" "$HALAB_DIR"
+    chmod 0750 "$HALAB_LOG"
+    exec 3>&1 4>&2 >>"$log" 2>&1 </dev/null
+    printf -- '--- %s %s\n' "$(date -u +%FT%TZ)" "$HALAB_STEP $action"
+    (
+        case $action in *_down) ;; *) put_files ;; esac
+        "$action"
+    ) || status=$?
+    if ((status)); then
+        printf '%s failed with %s; the end of %s:\n' "$HALAB_STEP" "$status" "$log" >&4
+        tail -n 15 "$log" >&4
+    fi
+    exit "$status"
+}
