@@ -1,0 +1,17 @@
+"""The questions of a verification, in the order of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from halab.verify.context import Question
+from halab.verify.questions import apis, cluster, database, gateway, messaging, secrecy
+
+QUESTIONS: Sequence[Question] = (
+    *cluster.QUESTIONS,
+    *database.QUESTIONS,
+    *messaging.QUESTIONS,
+    *apis.QUESTIONS,
+    *gateway.QUESTIONS,
+    *secrecy.QUESTIONS,
+)
