@@ -31,7 +31,7 @@ class InstallError(Exception):
 
 
 def find(name: str) -> str | None:
-    """The path of a command (sbin folders included, which a plain user's PATH lacks) or of the first match of a glob."""
+    """The path of a command (sbin folders included, which a user's PATH lacks) or of the first match of a glob."""
     if name.startswith("/"):
         return next(iter(sorted(glob.glob(name))), None)
     return shutil.which(name, path=_SEARCH)
@@ -122,7 +122,7 @@ def _apt_get(arguments: list[str], log: Path, say: Callable[[str], None]) -> Non
 
 @contextmanager
 def _no_service_starts() -> Iterator[None]:
-    """invoke-rc.d asks policy-rc.d before it starts a service; a policy that is already there is the admin's and stays."""
+    """invoke-rc.d asks policy-rc.d before it starts a service; a policy already there is the admin's and stays."""
     if POLICY_RC_D.exists() or POLICY_RC_D.is_symlink():
         yield
         return

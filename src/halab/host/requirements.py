@@ -1,6 +1,6 @@
 """What halab needs of its host, as data: commands and files, the packages that bring them, and why.
 
-Pure: `missing` takes what exists as a predicate. Package names were read from the archives of the releases in `Release`.
+Pure: `missing` takes what exists as a predicate. Package names are those of the archives of the releases in `Release`.
 """
 
 from __future__ import annotations

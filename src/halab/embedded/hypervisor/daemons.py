@@ -25,7 +25,7 @@ _PING = struct.pack(">7I", 28, 0x20008086, 1, 66, 0, 1, 0)
 
 
 def libvirtd_conf(stack: str) -> str:
-    """libvirtd.conf: one unix socket for root, no polkit (the socket's mode decides), no cap on parallel calls below 64.
+    """libvirtd.conf: one unix socket for root, its mode instead of polkit, up to 64 calls at once.
 
     Its `host_uuid` derives from the stack, so that a domain saved here is taken back after a reboot of the host.
     """
@@ -49,7 +49,7 @@ def libvirtd_conf(stack: str) -> str:
     )
 
 
-def qemu_conf(user: str, group: str) -> str:
+def qemu_conf(user: str, gid: int) -> str:
     """qemu.conf: unprivileged qemu, files handed to it on start and taken back on stop (dynamic_ownership).
 
     `cgroup_controllers` is empty so that nothing depends on systemd or on a writable cgroup tree. `security_driver` is
@@ -58,7 +58,7 @@ def qemu_conf(user: str, group: str) -> str:
     return "\n".join(
         [
             f'user = "{user}"',
-            f'group = "{group}"',
+            f'group = "+{gid}"',
             "dynamic_ownership = 1",
             "cgroup_controllers = []",
             "set_process_name = 1",
@@ -82,13 +82,12 @@ def virtlogd_conf() -> str:
     )
 
 
-def qemu_owner() -> tuple[str, str]:
-    """The user and group qemu runs as: libvirt-qemu and its primary group (kvm on Debian and Ubuntu)."""
+def qemu_gid() -> int:
+    """The group qemu runs as: the primary group of libvirt-qemu (kvm on Debian and Ubuntu)."""
     try:
-        entry = pwd.getpwnam(QEMU_USER)
+        return pwd.getpwnam(QEMU_USER).pw_gid
     except KeyError:
         raise HypervisorError(f"no user {QEMU_USER}: its package is missing; run halab doctor") from None
-    return QEMU_USER, f"+{entry.pw_gid}"
 
 
 def lay_out(paths: Paths) -> None:
@@ -99,9 +98,10 @@ def lay_out(paths: Paths) -> None:
         folder.mkdir(exist_ok=True)
         # qemu walks through lib and pool as an unprivileged user
         folder.chmod(0o700 if folder in {paths.keys, paths.fence} else 0o711 if folder == paths.pool else 0o755)
+    paths.cache.mkdir(parents=True, exist_ok=True)
     for name, text in {
         "libvirtd.conf": libvirtd_conf(paths.stack),
-        "qemu.conf": qemu_conf(*qemu_owner()),
+        "qemu.conf": qemu_conf(QEMU_USER, qemu_gid()),
         "virtlogd.conf": virtlogd_conf(),
     }.items():
         write(paths.etc / name, text.encode())
@@ -118,7 +118,7 @@ def write(path: Path, content: bytes, mode: int = 0o600) -> None:
 
 
 def start_daemon(paths: Paths, holder: Process, program: str) -> None:
-    """Start `program` ("libvirtd" or "virtlogd") in the holder's namespaces; returns when it has forked and is ready."""
+    """Start `program` ("libvirtd" or "virtlogd") in the holder's namespaces; returns when it is ready."""
     log = paths.log / f"{program}.start.log"
     command = [*inside(holder), program, "--daemon", "--pid-file", f"/run/{program}.pid"]
     command += ["--config", f"/etc/libvirt/{program}.conf"]

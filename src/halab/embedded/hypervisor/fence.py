@@ -24,7 +24,7 @@ START_LIMIT = 20.0
 
 @dataclass(frozen=True, slots=True)
 class FenceGroup:
-    """Requests from `addresses` (IPv4 of guests) may fence `domains` (libvirt names, UUIDs); anything else is refused."""
+    """Requests from `addresses` (IPv4 of guests) may fence `domains` (libvirt names, UUIDs); all else is refused."""
 
     name: str
     addresses: tuple[str, ...]

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from halab.embedded.hypervisor.daemons import START_LIMIT, answers, lay_out, start_daemon
+from halab.embedded.hypervisor.daemons import START_LIMIT, answers, lay_out, qemu_gid, start_daemon
 from halab.embedded.hypervisor.fence import Fence, FenceConfig
 from halab.embedded.hypervisor.namespaces import enter_network, hold, inside, tail
 from halab.embedded.hypervisor.paths import HypervisorError, Paths
@@ -24,6 +24,7 @@ from halab.embedded.hypervisor.processes import (
     stack_processes,
 )
 from halab.embedded.hypervisor.waiting import wait_for
+from halab.host.probe import virt_type
 
 _RECORD = "namespaces.json"
 _HUNG = 10.0
@@ -47,9 +48,12 @@ class Status:
 class Hypervisor:
     """The embedded hypervisor of one stack. As root; every method may be called at any time, by any process."""
 
-    def __init__(self, stack: str, state: Path | None = None) -> None:
-        """Nothing is started. `state`: the folder of all stacks, default `state_folder()`. Raises HypervisorError."""
+    def __init__(self, stack: str, state: Path | None = None, kvm: bool | None = None) -> None:
+        """Nothing is started. `state`: the folder of all stacks, default `state_folder()`; `kvm`: whether VMs may use
+        KVM, default what `halab.host.probe` finds. Raises HypervisorError for a stack name that cannot be one.
+        """
         self.paths = Paths.of(stack, state)
+        self.kvm = kvm
         self.fence = Fence(self.paths)
 
     @property
@@ -209,7 +213,8 @@ class Hypervisor:
         if holder is None:
             if not processes:
                 self._forget_autostarts()
-            hold(self.paths, processes[0] if processes else None)
+            kvm = virt_type(self.paths.root.parent.parent).kvm if self.kvm is None else self.kvm
+            hold(self.paths, processes[0] if processes else None, kvm=kvm, gid=qemu_gid())
             wait_for(lambda: _role(self.processes(), "holder") is not None, 5.0)
             holder = self._holder()
         self._record(holder)

@@ -19,16 +19,25 @@ def inside(process: Process) -> list[str]:
     return ["nsenter", "--target", str(process.pid), "--mount", "--net", "--"]
 
 
-def hold(paths: Paths, neighbour: Process | None) -> None:
+def hold(paths: Paths, neighbour: Process | None, *, kvm: bool, gid: int) -> None:
     """Start a holder: in the network namespace of `neighbour`, else in a new one; always with a mount namespace new.
 
-    Several mount namespaces of a stack differ in nothing: each binds the same folders.
+    Several mount namespaces of a stack differ in nothing: each binds the same folders. `kvm`: whether /dev/kvm is for
+    qemu to use; `gid`: the group qemu runs as.
     """
     before = ["nsenter", "--target", str(neighbour.pid), "--net", "--"] if neighbour else []
     fresh = [] if neighbour else ["--net"]
     command = [*before, "unshare", "--mount", "--propagation", "slave", *fresh, "--", str(SETUP)]
     log = paths.log / "namespace.log"
-    environment = {**os.environ, "HALAB_ROOT": str(paths.root), "HALAB_HOLDER": f"halab-stack-{paths.stack}"}
+    environment = {
+        **os.environ,
+        "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin",
+        "HALAB_ROOT": str(paths.root),
+        "HALAB_CACHE": str(paths.cache),
+        "HALAB_HOLDER": f"halab-stack-{paths.stack}",
+        "HALAB_KVM": "yes" if kvm else "no",
+        "HALAB_QEMU_GID": str(gid),
+    }
     with log.open("wb") as out:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment, cwd="/", check=False

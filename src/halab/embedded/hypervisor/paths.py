@@ -27,7 +27,7 @@ def state_folder() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """The folders of one stack, all below `root`, as seen from outside the namespaces.
+    """The folders of one stack, all but `cache` below `root`, as seen from outside the namespaces.
 
     Inside, `run` is /run, `lib` /var/lib/libvirt, `etc` /etc/libvirt, `log` /var/log/libvirt, `cache`
     /var/cache/libvirt and `pool` /var/lib/libvirt/images: a saved domain's paths are the same in every stack.
@@ -44,7 +44,14 @@ class Paths:
                 f"stack name {stack!r}: 1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit"
             )
         paths = cls(stack, (state or state_folder()) / "stacks" / stack)
-        for covered in ("/run", "/var/run", "/var/lib/libvirt", "/etc/libvirt", "/var/cache/libvirt", "/var/log/libvirt"):
+        for covered in (
+            "/run",
+            "/var/run",
+            "/var/lib/libvirt",
+            "/etc/libvirt",
+            "/var/cache/libvirt",
+            "/var/log/libvirt",
+        ):
             if paths.root.is_relative_to(covered):
                 raise HypervisorError(f"{paths.root} would vanish inside the stack's namespaces: set HALAB_STATE")
         excess = len(os.fsencode(paths.socket)) - SOCKET_PATH_LIMIT
@@ -70,7 +77,8 @@ class Paths:
 
     @property
     def cache(self) -> Path:
-        return self.root / "cache"
+        """libvirt's knowledge of this host's qemu, common to all stacks: 12 s to find out; it checks it itself."""
+        return self.root.parent.parent / "cache" / "libvirt"
 
     @property
     def pool(self) -> Path:
@@ -102,7 +110,7 @@ class Paths:
     @property
     def folders(self) -> tuple[Path, ...]:
         """Everything the hypervisor keeps below `root`; nothing else there is its own."""
-        return (self.run, self.lib, self.etc, self.log, self.cache, self.pool, self.keys, self.fence)
+        return (self.run, self.lib, self.etc, self.log, self.pool, self.keys, self.fence)
 
 
 INSIDE_POOL = Path("/var/lib/libvirt/images")

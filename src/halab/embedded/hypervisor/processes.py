@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -152,7 +153,7 @@ def role_of(argv: tuple[str, ...]) -> str:
     if program.startswith("halab-stack-"):
         return "holder"
     if program.startswith("qemu-system"):
-        names = (value for flag, value in zip(argv, argv[1:], strict=False) if flag == "-name")
+        names = (value for flag, value in pairwise(argv) if flag == "-name")
         guest = next(names, "").split(",")[0].removeprefix("guest=")
         return f"qemu:{guest}" if guest else program
     return program
