@@ -1,0 +1,119 @@
+"""The `libvirt` package: Check, Diff and dispatch by resource type; the work is in one module per kind."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+
+from halab.embedded.provider import UNKNOWN, Call, Created, Diff, Props, ProviderError
+from halab.embedded.providers import schema
+from halab.embedded.providers.libvirt.domain import Domain
+from halab.embedded.providers.libvirt.host import Host, api
+from halab.embedded.providers.libvirt.network import Network
+from halab.embedded.providers.libvirt.pool import Pool
+from halab.embedded.providers.libvirt.resource import Kind
+from halab.embedded.providers.libvirt.seed import CloudInitDisk
+from halab.embedded.providers.libvirt.volume import Volume
+
+KINDS: Mapping[str, Kind] = {
+    "libvirt:index/pool:Pool": Pool(),
+    "libvirt:index/volume:Volume": Volume(),
+    "libvirt:index/network:Network": Network(),
+    "libvirt:index/cloudInitDisk:CloudInitDisk": CloudInitDisk(),
+    "libvirt:index/domain:Domain": Domain(),
+}
+
+
+class LibvirtProvider:
+    """Pools, volumes, networks, seeds and domains of one libvirt URI, with pulumi-libvirt's inputs and outputs.
+
+    Where pulumi-libvirt accepts a change but does not apply it (a domain's kernel, disks or interfaces, a network's
+    MTU), the change replaces the resource. What exists under a wanted name is never adopted; what fails half way is
+    taken back; deleting what is gone succeeds.
+    """
+
+    package = "libvirt"
+    version = "0.5.4"
+
+    def __init__(self, uri_default: str | None = None) -> None:
+        self._uri_default = uri_default
+        self._host: Host | None = None
+
+    def check_config(self, inputs: Props) -> Props:
+        uri = inputs.get("uri")
+        if uri is not None and not isinstance(uri, str):
+            raise ProviderError(f"libvirt provider: uri must be a string, not {type(uri).__name__}")
+        return inputs
+
+    def configure(self, inputs: Props) -> None:
+        uri = inputs.get("uri") or self._uri_default or os.environ.get("LIBVIRT_DEFAULT_URI")
+        if not uri:
+            raise ProviderError("libvirt provider: uri is missing: set it on the provider or in LIBVIRT_DEFAULT_URI")
+        self._host = Host(str(uri))
+
+    def check(self, type_: str, name: str, old: Props | None, new: Props) -> Props:
+        kind = _kind(type_)
+        if new.get("name") is not None:
+            return schema.check(type_, kind.fields, new)
+        kept = (old or {}).get("name") if "name" in (old or {}).get(schema.DEFAULTS, []) else None
+        checked = schema.check(type_, kind.fields, new | {"name": kept or f"{name}-{secrets.token_hex(4)[:7]}"})
+        return checked | {schema.DEFAULTS: sorted([*checked[schema.DEFAULTS], "name"])}
+
+    def diff(self, type_: str, id_: str, old_inputs: Props, old_outputs: Props, new_inputs: Props) -> Diff:
+        changes = schema.diff(_kind(type_).fields, old_outputs, new_inputs)
+        # Two objects of one name cannot exist at once, so only generated names may be created first.
+        named = "name" not in new_inputs.get(schema.DEFAULTS, [])
+        return Diff(changes, delete_before_replace=named and Diff(changes).replaces)
+
+    def create(self, type_: str, call: Call, inputs: Props, *, preview: bool) -> Created:
+        kind = _kind(type_)
+        if preview:
+            return Created("", dict.fromkeys(kind.computed, UNKNOWN) | schema.stated(inputs))
+        with _words(type_, inputs):
+            return kind.create(self._configured(), call, inputs)
+
+    def read(self, type_: str, call: Call, id_: str, inputs: Props, outputs: Props) -> Props | None:
+        with _words(type_, outputs):
+            return _kind(type_).read(self._configured(), call, id_, outputs)
+
+    def update(
+        self, type_: str, call: Call, id_: str, old_inputs: Props, old_outputs: Props, inputs: Props, *, preview: bool
+    ) -> Props:
+        if preview:
+            return old_outputs | schema.stated(inputs)
+        with _words(type_, inputs):
+            return _kind(type_).update(self._configured(), call, id_, old_outputs, inputs)
+
+    def delete(self, type_: str, call: Call, id_: str, inputs: Props, outputs: Props) -> None:
+        with _words(type_, outputs):
+            _kind(type_).delete(self._configured(), call, id_, outputs)
+
+    def close(self) -> None:
+        if self._host is not None:
+            self._host.close()
+
+    def _configured(self) -> Host:
+        if self._host is None:
+            raise ProviderError("libvirt provider: used before it was configured")
+        return self._host
+
+
+class _words:
+    """Turns a libvirtError that escapes into a ProviderError naming the resource."""
+
+    def __init__(self, type_: str, props: Props) -> None:
+        self._what = f"{type_.rsplit(':', 1)[1]} {props.get('name', '')}".rstrip()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, Exception) and isinstance(error, api().libvirtError):
+            raise ProviderError(f"{self._what}: {error}") from error
+
+
+def _kind(type_: str) -> Kind:
+    if type_ not in KINDS:
+        raise ProviderError(f"the embedded engine does not implement {type_}: use --engine cli")
+    return KINDS[type_]
