@@ -1,0 +1,72 @@
+"""All commands under one name, and how their errors become exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from components.variant import StackError
+from halab.cli import doctor, down, fence_daemon, graph, image, logs, preview, ssh, status, test, up, verify
+from halab.errors import DONE, FAILED, REFUSED, HalabError
+
+app = typer.Typer(
+    name="halab",
+    help="Highly available OpenStack test clouds as libvirt VMs, one stack per architecture.\n\n"
+    "First time here: [bold]./halab up[/bold] builds the default stack, collapsed, and verifies it; "
+    "[bold]./halab down[/bold] leaves nothing of it.",
+    epilog="Exit codes: 0 done, 1 failed, 2 bad input or a missing requirement.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (up, down, preview, status, verify, ssh, logs, doctor, graph, test):
+    module.register(app)
+app.add_typer(image.app, name="image")
+app.add_typer(fence_daemon.app, name="fence-daemon", hidden=True)
+
+
+def _say(text: str) -> None:
+    for line in text.splitlines() or [""]:
+        print(f"halab: {line}", file=sys.stderr)
+
+
+def run(arguments: list[str]) -> int:
+    """One command line; its exit code. Only mistakes in halab itself leave as a traceback."""
+    try:
+        code = app(arguments, prog_name="halab", standalone_mode=False)
+        return code if isinstance(code, int) else DONE
+    except typer.TyperException as error:
+        show = getattr(error, "show", None)
+        show() if show else _say(str(error))
+        return REFUSED
+    except (typer.Abort, KeyboardInterrupt):
+        _say("interrupted")
+        return FAILED
+    except StackError as error:
+        _say(str(error))
+        return REFUSED
+    except HalabError as error:
+        _say(str(error))
+        return error.code
+    except Exception as error:
+        if not _expected(error):
+            raise
+        _say(str(error))
+        return FAILED
+
+
+def _expected(error: Exception) -> bool:
+    """Errors of halab's own packages are written for the user; their modules are loaded if one was raised."""
+    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    return bool(
+        names
+        & {
+            "halab.embedded.engine.errors.EngineError",
+            "halab.embedded.hypervisor.paths.HypervisorError",
+            "halab.embedded.provider.ProviderError",
+            "halab.host.install.InstallError",
+        }
+    )

@@ -1,0 +1,39 @@
+"""Options that several commands share, and the checkout they work on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from halab.workspace import Workspace
+
+DEFAULT_STACK = "collapsed"
+
+Stack = Annotated[
+    str,
+    typer.Option("--stack", "-s", metavar="NAME", envvar="HALAB_STACK", help="The stack: stacks/Pulumi.NAME.yaml."),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, for programs.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Every line that a step writes, as it comes.")]
+
+
+def project() -> Path:
+    """The checkout: the folder of Pulumi.yaml that this file belongs to, or $HALAB_PROJECT."""
+    chosen = os.environ.get("HALAB_PROJECT")
+    return Path(chosen).absolute() if chosen else Path(__file__).resolve().parents[3]
+
+
+def workspace(stack: str) -> Workspace:
+    """Raises StackError for a stack that cannot be used."""
+    from halab.workspace import Workspace
+
+    return Workspace.load(project(), stack)
+
+
+def prose(text: str) -> str:
+    """Help text whose paragraphs, separated by empty lines, are wrapped by the terminal and not by this file."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))

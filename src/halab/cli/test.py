@@ -1,0 +1,39 @@
+"""halab test"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from halab.cli import options
+
+HELP = options.prose(
+    """Run halab's own tests, tier by tier: lint, pure, recipe, program, engine, and the lab itself.
+
+The lab tier is the real default stack: up, verify, a second up, a fault, verify, down. It needs the host that `up`
+needs; the tiers before it need no VM."""
+)
+
+EPILOG = """Examples:
+
+./halab test --fast             without the lab tier
+
+./halab test                    all, as CI does
+
+./halab test --tier recipe      one tier; may be repeated
+
+The last line counts the tests of all tiers; exit code 1 when one failed."""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("test", help=HELP, epilog=EPILOG)(test)
+
+
+def test(
+    fast: Annotated[bool, typer.Option("--fast", help="Without the lab tier.")] = False,
+    tier: Annotated[list[str] | None, typer.Option(metavar="TIER", help="Only this tier.")] = None,
+) -> int:
+    from halab.actions.test import run
+
+    return run(options.project(), fast=fast, only=tuple(tier or ()))

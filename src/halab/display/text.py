@@ -1,0 +1,27 @@
+"""Words and consoles that all displays share."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+
+def duration(seconds: float) -> str:
+    """`3.2 s`, `48 s`, `3 min 05 s`, `1 h 02 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def console(*, error: bool = False) -> Console:
+    """Wide enough for a whole line where no terminal says how wide it is (files, CI)."""
+    found = Console(stderr=error, highlight=False, soft_wrap=False)
+    return found if found.is_terminal else Console(stderr=error, highlight=False, width=140, soft_wrap=True)

@@ -1,0 +1,144 @@
+"""One stack on this host: what it is, and where its state, history and logs are."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from components.steps import StepGraph
+from components.topology import Topology, derive
+from components.variant import Variant, load
+from halab.embedded.hypervisor.paths import Paths, state_folder
+from halab.errors import RefusedError
+
+#: The variants that `up` can build today; the others can be previewed and drawn.
+BUILDABLE = frozenset({Variant.COLLAPSED})
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What must be known about a stack that is up: `hypervisor` is "embedded" or a libvirt URI, `engine` cli or embedded.
+
+    `fenced`: fence device to the seconds of its proof; `verified`: when the last verification passed (UTC, ISO 8601).
+    """
+
+    hypervisor: str = ""
+    engine: str = ""
+    fenced: Mapping[str, float] = field(default_factory=dict)
+    verified: str = ""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """`state` is the folder of all stacks ($HALAB_STATE); nothing in it is made before it is needed."""
+
+    project: Path
+    topology: Topology
+    state: Path
+
+    @classmethod
+    def load(cls, project: Path, stack: str) -> Workspace:
+        """Raises StackError with every problem of the stack's file."""
+        return cls(project, derive(load(project, stack)), state_folder())
+
+    @property
+    def stack(self) -> str:
+        return self.topology.stack.name
+
+    @cached_property
+    def plan(self) -> StepGraph:
+        from components.plan import plan
+
+        return plan(self.topology)
+
+    @property
+    def paths(self) -> Paths:
+        return Paths.of(self.stack, self.state)
+
+    @property
+    def engine_state(self) -> Path:
+        """The folder of Pulumi's checkpoints, in the layout of its file backend; shared by all stacks."""
+        return self.state / "pulumi"
+
+    @property
+    def logs(self) -> Path:
+        """Logs of runs; they stay after `down`."""
+        return self.state / "log" / self.stack
+
+    @property
+    def history(self) -> Path:
+        """How long each step took, run by run; it stays after `down`."""
+        return self.state / "history" / f"{self.stack}.json"
+
+    @property
+    def record_file(self) -> Path:
+        return self.paths.root / "halab.json"
+
+    def record(self) -> Record | None:
+        """None when the stack was never brought up, or is down."""
+        try:
+            found = json.loads(self.record_file.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return Record(**{key: found[key] for key in Record.__dataclass_fields__ if key in found})
+
+    def note(self, **changes: object) -> Record:
+        """Change the record on disk."""
+        record = replace(self.record() or Record(), **changes)  # type: ignore[arg-type]
+        write_json(self.record_file, asdict(record))
+        return record
+
+    def new_log(self, command: str) -> Path:
+        """A file for one run's log; the last twenty are kept."""
+        self.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for old in sorted(self.logs.glob("*.log"), key=lambda path: path.stat().st_mtime)[:-19]:
+            old.unlink(missing_ok=True)
+        path = self.logs / f"{command}-{time.strftime('%Y%m%dT%H%M%S')}.log"
+        path.touch(mode=0o600)
+        return path
+
+    def refuse_unbuildable(self) -> None:
+        """Raises RefusedError for a variant that cannot be brought up yet."""
+        variant = self.topology.stack.variant
+        if variant not in BUILDABLE:
+            raise RefusedError(
+                f"{self.stack}: variant {variant} can be previewed and drawn, not brought up yet; "
+                f"up builds {', '.join(sorted(BUILDABLE))}"
+            )
+
+    def passphrase(self) -> str:
+        """What encrypts secrets in the state: $PULUMI_CONFIG_PASSPHRASE, its _FILE, or this host's own, made once.
+
+        Raises RefusedError when the named file cannot be read.
+        """
+        given = os.environ.get("PULUMI_CONFIG_PASSPHRASE")
+        if given is not None:
+            return given
+        named = os.environ.get("PULUMI_CONFIG_PASSPHRASE_FILE")
+        path = Path(named) if named else self.state / "passphrase"
+        if not named and not path.exists():
+            write_text(path, secrets.token_hex(24) + "\n")
+        try:
+            return path.read_text().strip()
+        except OSError as error:
+            raise RefusedError(f"PULUMI_CONFIG_PASSPHRASE_FILE: {path}: {error.strerror}") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file at once, mode 0600."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    with os.fdopen(fd, "w") as out:
+        out.write(text)
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: object) -> None:
+    write_text(path, json.dumps(value, indent=1) + "\n")
