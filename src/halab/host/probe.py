@@ -24,7 +24,7 @@ MARKER = b"halab-probe-guest-lives"
 KERNEL_LIMIT = 8.0
 """Seconds for a kernel to reach userspace under KVM: 1 to 2 is usual, software emulation itself needs 2.5."""
 SECTOR_LIMIT = 1.5
-"""Seconds for firmware and boot sector: 0.1 under emulation; an unusable KVM took 3.2 with a CPU model it accepted at all."""
+"""Seconds for firmware and boot sector: 0.1 under emulation; an unusable KVM with a CPU it took, 3.2."""
 _CONTROL_LIMIT = 60.0
 _SECTOR_EXIT = 0x2A << 1 | 1
 

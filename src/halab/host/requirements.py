@@ -138,6 +138,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("ssh", "the way into the VMs", ("ssh",), ("openssh-client",)),
     Requirement("ssh-keygen", "keys of the stack", ("ssh-keygen",), ("openssh-client",)),
     Requirement("dot", "draws the topology", ("dot",), ("graphviz",)),
+    Requirement("fence_xvm", "asks fence_virtd as a guest does", ("fence_xvm",), ("fence-virt",), Need.TEST),
     Requirement("haproxy", "checks the rendered haproxy.cfg", ("haproxy",), ("haproxy",), Need.TEST),
     Requirement("keepalived", "checks the rendered keepalived.conf", ("keepalived",), ("keepalived",), Need.TEST),
     Requirement("crm_verify", "checks the rendered CIB", ("crm_verify",), ("pacemaker-cli-utils",), Need.TEST),

@@ -14,25 +14,32 @@ for part in fs/cgroup kernel/security; do
         mount --rbind "$HALAB_ROOT/run/.sys/$part" "/sys/$part"
     fi
 done
-umount --lazy "$HALAB_ROOT/run/.sys"
+umount --lazy --recursive "$HALAB_ROOT/run/.sys"
 rmdir "$HALAB_ROOT/run/.sys"
 
-# libvirt probes qemu anew (4 s for every VM started) while what qemu can do with /dev/kvm and what the file's mode
-# lets its user do contradict each other: so it is either the device, open to qemu's group, or a plain file
-if [ -c /dev/kvm ]; then
-    mkdir -p "$HALAB_ROOT/run/.dev"
-    mount -t tmpfs -o mode=0700,size=64k tmpfs "$HALAB_ROOT/run/.dev"
-    if [ "$HALAB_KVM" = yes ]; then
-        mknod -m 0660 "$HALAB_ROOT/run/.dev/kvm" c "0x$(stat -c %t /dev/kvm)" "0x$(stat -c %T /dev/kvm)"
-        chgrp "$HALAB_QEMU_GID" "$HALAB_ROOT/run/.dev/kvm"
-    else
-        : >"$HALAB_ROOT/run/.dev/kvm"
-        chmod 0600 "$HALAB_ROOT/run/.dev/kvm"
-    fi
-    mount --bind "$HALAB_ROOT/run/.dev/kvm" /dev/kvm
-    umount --lazy "$HALAB_ROOT/run/.dev"
-    rmdir "$HALAB_ROOT/run/.dev"
+# A /dev of the stack's own. libvirt probes qemu anew, 4 s for every VM started, while what qemu finds behind /dev/kvm
+# and what the file's mode lets its user do contradict each other: so kvm is open to qemu's group, or is not there.
+dev=$HALAB_ROOT/run/.dev
+mkdir -p "$dev"
+mount -t tmpfs -o mode=0755,size=1m,nosuid tmpfs "$dev"
+mkdir -p "$dev/net"
+for node in null zero full random urandom tty net/tun vhost-net vhost-vsock; do
+    if [ -c "/dev/$node" ]; then cp -a "/dev/$node" "$dev/$node"; fi
+done
+if [ "$HALAB_KVM" = yes ] && [ -c /dev/kvm ]; then
+    cp -a /dev/kvm "$dev/kvm"
+    chgrp "$HALAB_QEMU_GID" "$dev/kvm"
+    chmod 0660 "$dev/kvm"
 fi
+mkdir "$dev/pts" "$dev/shm"
+mount -t devpts -o newinstance,nosuid,noexec,ptmxmode=0666,mode=0620,gid=tty devpts "$dev/pts"
+mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$dev/shm"
+ln -s pts/ptmx "$dev/ptmx"
+ln -s /proc/self/fd "$dev/fd"
+# unmounted, not covered: libvirt moves every mount it sees below /dev
+if mountpoint --quiet /dev; then umount --lazy --recursive /dev; fi
+mount --move "$dev" /dev
+rmdir "$dev"
 
 bind() {
     [ -d "$2" ] || mkdir -p "$2"
