@@ -71,3 +71,16 @@ class ServicePart:
     steps: Callable[[Topology], tuple[Step, ...]]
     resource: Callable[[Topology], Resource] | None = None
     listener: Callable[[Topology], Listener] | None = None
+
+
+def endpoints(topology: Topology, parts: Mapping[Service, ServicePart]) -> dict[str, str]:
+    """The URL of each service that the stack offers on a VIP, by service name; within the cloud."""
+    urls: dict[str, str] = {}
+    for vip in topology.vips:
+        for service in vip.services:
+            make = parts[service].listener if service in parts else None
+            if make is not None:
+                found = make(topology)
+                scheme = "tcp" if found.mode == "tcp" else "https" if found.tls else "http"
+                urls[str(service)] = f"{scheme}://{vip.name}.{topology.domain}:{found.port}"
+    return urls

@@ -18,6 +18,7 @@ import yaml
 
 CONFIG_KEY = "halab:stack"
 STACK_NAME = re.compile(r"[a-z][a-z0-9-]{0,29}")
+DISK_CACHES = ("unsafe", "writeback", "none", "directsync")
 #: Corosync's documented limit of full members (ha-openstack.md, "Overall Design").
 MAX_MEMBERS = 16
 
@@ -149,10 +150,15 @@ class Timers:
 
 @dataclass(frozen=True, slots=True)
 class Hypervisor:
-    """`uri`: a libvirt URI, "system" (qemu:///system), "embedded", or "auto"; `domain_type`: kvm, qemu or auto."""
+    """`uri`: a libvirt URI, "system" (qemu:///system), "embedded", or "auto"; `domain_type`: kvm, qemu or auto.
+
+    `disk_cache`: QEMU's cache mode of the nodes' disks. "unsafe" is fast and forgets unflushed writes only when the
+    hypervisor itself dies; a test of that needs "none" or "writeback".
+    """
 
     uri: str = "auto"
     domain_type: str = "auto"
+    disk_cache: str = "unsafe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,13 +400,15 @@ def parse(name: str, raw: object, source: str = "stack") -> Stack:
             hyper.text("uri", "auto", uri_rule, lambda v: v in ("auto", "embedded", "system") or "://" in v) or "auto",
             hyper.text("domain_type", "auto", "auto, kvm or qemu is needed", lambda v: v in ("auto", "kvm", "qemu"))
             or "auto",
+            hyper.text("disk_cache", "unsafe", f"one of {', '.join(DISK_CACHES)} is needed", DISK_CACHES.__contains__)
+            or "unsafe",
         ),
     )
     nets.done(("cloud", "outer"))
     cluster.done(("manages", "fencing"))
     vips.done(("manager", "layout", "spread"))
     timers.done(Timers.__slots__)
-    hyper.done(("uri", "domain_type"))
+    hyper.done(Hypervisor.__slots__)
     reader.done(("variant", "roles", "networks", "cluster", "vips", "timers", "suite", "hypervisor"))
     if not problems:
         _check_quorum(stack, problems)

@@ -1,0 +1,13 @@
+<?xml version="1.0"?>
+<!-- What pulumi-libvirt cannot say of a network: no dnsmasq at all, and a bridge that forwards at once. -->
+<xsl:stylesheet version="1.0" xmlns:xsl="http://www.w3.org/1999/XSL/Transform">
+  <xsl:output omit-xml-declaration="yes" indent="yes"/>
+  <xsl:template match="node()|@*">
+    <xsl:copy><xsl:apply-templates select="node()|@*"/></xsl:copy>
+  </xsl:template>
+  <xsl:template match="/network/dns"/>
+  <xsl:template match="/network/bridge">
+    <xsl:copy><xsl:copy-of select="@name"/><xsl:attribute name="stp">off</xsl:attribute><xsl:attribute name="delay">0</xsl:attribute></xsl:copy>
+    <dns enable="no"/>
+  </xsl:template>
+</xsl:stylesheet>
