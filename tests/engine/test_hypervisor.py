@@ -292,8 +292,29 @@ def test_a_stack_that_does_not_run_cannot_be_entered(stack: Callable[[str], Hype
         stack("absent").enter()
 
 
-def fence_xvm(hypervisor: Hypervisor, key: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [*hypervisor.inside(), "fence_xvm", "-k", str(key), "-t", "4", *arguments]
+GUEST = "198.18.70.11"
+GUEST_SETUP = f"""
+set -e
+ip link add guest0 type veth peer name eth0 netns "$GUEST_PID"
+ip link set guest0 master {BRIDGE} up
+nsenter --target "$GUEST_PID" --net sh -c '
+    ip link set lo up; ip address add {GUEST}/24 dev eth0; ip link set eth0 up; ip route add default dev eth0'
+"""
+
+
+def guest_on_the_bridge(hypervisor: Hypervisor) -> list[str]:
+    """A network namespace cabled to the stack's bridge as a VM would be; what to put before a command to run in it."""
+    holder = one(hypervisor, "holder")
+    subprocess.run([*hypervisor.inside(), "setsid", "--fork", "unshare", "--net", "sleep", "120"], check=True)
+    assert wait_for(lambda: [p.netns != holder.netns for p in hypervisor.processes() if p.role == "sleep"] == [True], 5)
+    guest = one(hypervisor, "sleep")
+    environment = {**os.environ, "GUEST_PID": str(guest.pid)}
+    subprocess.run([*hypervisor.inside(), "sh", "-c", GUEST_SETUP], check=True, env=environment)
+    return ["nsenter", "--target", str(guest.pid), "--mount", "--net", "--"]
+
+
+def fence_xvm(guest: list[str], key: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [*guest, "fence_xvm", "-k", str(key), "-t", "6", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -304,30 +325,31 @@ def test_a_stack_fences_its_own_vm_only_with_its_own_key_and_only_for_whom_it_ma
     hypervisor = stack("fenced")
     hypervisor.start()
     domain = with_vm(hypervisor)
-    groups = (FenceGroup("mine", (ADDRESS,), ("tiny", domain.UUIDString())),)
+    guest = guest_on_the_bridge(hypervisor)
+    groups = (FenceGroup("mine", (GUEST,), ("tiny", domain.UUIDString())),)
     hypervisor.start_fence(FenceConfig(BRIDGE, os.urandom(512), groups))
     key = hypervisor.fence.key_file
     assert oct(key.stat().st_mode)[-3:] == "600"
 
     wrong = tmp_path / "wrong"
     wrong.write_bytes(os.urandom(512))
-    assert fence_xvm(hypervisor, wrong, "-H", "tiny", "-o", "off").returncode != 0
+    assert fence_xvm(guest, wrong, "-H", "tiny", "-o", "off").returncode != 0
     assert domain.isActive()
 
-    done = fence_xvm(hypervisor, key, "-H", "tiny", "-o", "off")
+    done = fence_xvm(guest, key, "-H", "tiny", "-o", "off")
     assert done.returncode == 0, done.stderr
     assert not domain.isActive()
-    assert fence_xvm(hypervisor, key, "-H", "tiny", "-o", "on").returncode == 0
+    assert fence_xvm(guest, key, "-H", "tiny", "-o", "on").returncode == 0
     assert domain.isActive()
 
     kill(one(hypervisor, "libvirtd"))
     kill(one(hypervisor, "fence_virtd"))
     hypervisor.start()
-    assert fence_xvm(hypervisor, key, "-H", "tiny", "-o", "off").returncode == 0
+    assert fence_xvm(guest, key, "-H", "tiny", "-o", "off").returncode == 0
 
     stranger = (FenceGroup("others", ("198.18.70.9",), ("tiny", domain.UUIDString())),)
     hypervisor.start_fence(FenceConfig(BRIDGE, key.read_bytes(), stranger))
-    refused = fence_xvm(hypervisor, key, "-H", "tiny", "-o", "on")
+    refused = fence_xvm(guest, key, "-H", "tiny", "-o", "on")
     assert refused.returncode != 0
     hypervisor.stop_fence()
     assert not key.exists()

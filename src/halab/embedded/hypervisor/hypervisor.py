@@ -65,7 +65,8 @@ class Hypervisor:
         """Make it run: heal what is dead, start what is missing, leave what runs.
 
         Returns when libvirtd answers. With `fence`, fence_virtd is (re)started too, for which its bridge must exist;
-        one configured earlier is started again when it has died. Raises HypervisorError.
+        one configured earlier is started again when it has died. A VM whose virtlogd was killed runs on, its console log
+        ends there. Raises HypervisorError.
         """
         if os.geteuid() != 0:
             raise HypervisorError(
@@ -190,15 +191,14 @@ class Hypervisor:
         processes = self.processes()
         netns = self._recorded_netns(processes)
         # libvirtd first, lest it note as a crash what is an end; then its VMs, the logs they write, the namespaces
-        self.fence.stop()
+        self.fence.remove()
         for roles in (("libvirtd",), ("qemu",), ()):
             left = end(lambda roles=roles: _with_role(self.processes(), roles), grace=5.0 if roles else 2.0)  # type: ignore[misc]
             if left:
                 return [f"process {one.pid} ({one.role}) does not end" for one in left]
         if self.paths.run.exists():
             shutil.rmtree(self.paths.run)
-        for path in (self.fence.key_file, self.paths.root / _RECORD):
-            path.unlink(missing_ok=True)
+        (self.paths.root / _RECORD).unlink(missing_ok=True)
         if netns is None:
             return self._mounts()
         strangers = [one for one in namespace_processes(netns) if one.pid != os.getpid()]
