@@ -42,6 +42,15 @@ class Asset:
     path: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A directory or archive file (`path`), or named assets and archives; `hash` is a SHA-256 hex digest."""
+
+    hash: str
+    path: str | None = None
+    assets: Mapping[str, Asset | Archive] | None = None
+
+
 class DiffKind(StrEnum):
     """Pulumi's PropertyDiff.Kind."""
 

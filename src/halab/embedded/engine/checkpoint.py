@@ -1,0 +1,365 @@
+"""The state file: Pulumi's v3 checkpoint, written atomically, and the journal of one run over it.
+
+The file has the layout of Pulumi's own file backend (`{"version": 3, "checkpoint": {"stack", "latest"}}`), so a
+`file://` backend can read it in place; an export's layout (`{"version": 3, "deployment": …}`) is accepted too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from halab.embedded.engine import paths, state
+from halab.embedded.engine.cipher import Cipher
+from halab.embedded.engine.errors import StateError
+from halab.embedded.engine.state import Resource
+
+VERSION = 3
+READABLE = (3, 4)
+
+Pending = Literal["creating", "updating", "deleting", "reading"]
+
+
+def now() -> str:
+    """The time as Pulumi stores it (RFC 3339, UTC)."""
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+def deployment_of(tree: Any) -> dict[str, Any]:
+    """The deployment inside a state file or an export.
+
+    Raises: StateError when the layout or its version is not one the engine reads.
+    """
+    if not isinstance(tree, dict) or tree.get("version") not in READABLE:
+        version = tree.get("version") if isinstance(tree, dict) else None
+        raise StateError(f"version {version!r} is not a checkpoint the engine reads (3 or 4)")
+    inner = tree.get("deployment")
+    if inner is None and isinstance(tree.get("checkpoint"), dict):
+        inner = tree["checkpoint"].get("latest") or {}
+    if not isinstance(inner, dict) or not isinstance(inner.get("resources") or [], list):
+        raise StateError("it holds no deployment")
+    return inner
+
+
+def salt_of(deployment: Mapping[str, Any]) -> str:
+    """The passphrase salt a deployment was encrypted with, or "".
+
+    Raises: StateError when another secrets provider encrypted it.
+    """
+    provider = deployment.get("secrets_providers") or {}
+    if provider.get("type") not in (None, "", "passphrase"):
+        raise StateError(f"its secrets provider is {provider['type']}, only passphrase is supported")
+    return str((provider.get("state") or {}).get("salt") or "")
+
+
+class Sealer:
+    """Encrypts secrets for one checkpoint and keeps the ciphertext of values that have not changed, per resource."""
+
+    def __init__(self, cipher: Cipher) -> None:
+        self.cipher = cipher
+        self._kept: dict[tuple[str, str], str] = {}
+
+    def close(self, urn: str) -> Callable[[str], dict[str, str]]:
+        def seal(text: str) -> dict[str, str]:
+            if (urn, text) not in self._kept:
+                self._kept[urn, text] = self.cipher.encrypt(text)
+            return {"ciphertext": self._kept[urn, text]}
+
+        return seal
+
+    def open(self, urn: str, cipher: Cipher | None = None) -> Callable[[str], str]:
+        """`cipher` differs from the sealer's own when an import was encrypted with another salt."""
+
+        def unseal(ciphertext: str) -> str:
+            text = (cipher or self.cipher).decrypt(ciphertext)
+            if cipher is None:
+                self._kept[urn, text] = ciphertext
+            return text
+
+        return unseal
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A checkpoint in memory: its resources in order, and operations an earlier run did not finish."""
+
+    resources: tuple[Resource, ...] = ()
+    pending: tuple[tuple[Pending, Resource], ...] = ()
+
+
+def decode(deployment: Mapping[str, Any], root: Path, sealer: Sealer, cipher: Cipher | None = None) -> Loaded:
+    """A deployment's resources.
+
+    Raises: StateError when a resource is malformed or out of order; PassphraseError when a secret does not open.
+    """
+
+    def one(tree: Any) -> Resource:
+        if not isinstance(tree, dict):
+            raise StateError("a resource in the state is not a map")
+        return state.from_json(tree, root, sealer.open(str(tree.get("urn")), cipher))
+
+    resources = tuple(one(tree) for tree in deployment.get("resources") or [])
+    state.check_integrity(resources)
+    pending = tuple(
+        (item["type"], one(item["resource"])) for item in deployment.get("pending_operations") or [] if item
+    )
+    return Loaded(resources, pending)
+
+
+class Store:
+    """One stack's state file. `backup` is the state before the last run that changed it."""
+
+    def __init__(self, file: Path, stack: str, root: Path) -> None:
+        self.file = file
+        self.backup = file.with_name(file.name + ".bak")
+        self._stack = stack
+        self._root = root
+        self._backed_up = False
+        self._fragments: weakref.WeakKeyDictionary[Resource, str] = weakref.WeakKeyDictionary()
+
+    def read(self) -> dict[str, Any] | None:
+        """The deployment on disk, None when there is no file yet.
+
+        Raises: StateError naming the file and its backup when it is damaged.
+        """
+        try:
+            text = self.file.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            return deployment_of(json.loads(text))
+        except (ValueError, StateError) as error:
+            raise self.damaged(str(error)) from error
+
+    def damaged(self, reason: str) -> StateError:
+        kept = f"the state before the last run is {self.backup}" if self.backup.exists() else "there is no backup"
+        return StateError(f"{self.file} is damaged: {reason}; {kept}")
+
+    def write(self, sealer: Sealer, resources: Sequence[Resource], pending: Sequence[tuple[Pending, Resource]]) -> None:
+        """Replaces the file by one holding exactly this; on return it is on disk.
+
+        Raises: StateError when the file system refuses.
+        """
+        body = self._text(sealer, resources, pending)
+        scratch = self.file.with_name(self.file.name + ".new")
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+                out.write(body)
+                out.flush()
+                os.fsync(out.fileno())
+            self._keep_backup()
+            os.replace(scratch, self.file)
+            _sync_directory(self.file.parent)
+        except OSError as error:
+            raise StateError(f"cannot write {self.file}: {error.strerror or error}") from error
+
+    def _keep_backup(self) -> None:
+        if self._backed_up or not self.file.exists():
+            return
+        link = self.backup.with_name(self.backup.name + ".new")
+        link.unlink(missing_ok=True)
+        os.link(self.file, link)
+        os.replace(link, self.backup)
+        self._backed_up = True
+
+    def _text(self, sealer: Sealer, resources: Sequence[Resource], pending: Sequence[tuple[Pending, Resource]]) -> str:
+        operations = [
+            f'{{"resource":{self._fragment(sealer, resource)},"type":{json.dumps(kind)}}}' for kind, resource in pending
+        ]
+        head = json.dumps(
+            {
+                "manifest": {"time": now(), "magic": "", "version": ""},
+                "secrets_providers": {"type": "passphrase", "state": {"salt": sealer.cipher.salt}},
+            },
+            separators=(",", ":"),
+        )
+        return (
+            f'{{"version":{VERSION},"checkpoint":{{"stack":{json.dumps(self._stack)},"latest":{head[:-1]},\n'
+            f'"resources":[\n{_lines(self._fragment(sealer, resource) for resource in resources)}],\n'
+            f'"pending_operations":[{_lines(operations)}],"metadata":{{}}}}}}}}\n'
+        )
+
+    def _fragment(self, sealer: Sealer, resource: Resource) -> str:
+        text = self._fragments.get(resource)
+        if text is None:
+            tree = state.to_json(resource, sealer.close(resource.urn))
+            text = json.dumps(tree, separators=(",", ":"), ensure_ascii=False)
+            self._fragments[resource] = text
+        return text
+
+
+def _lines(fragments: Any) -> str:
+    return ",\n".join(fragments)
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class Entry:
+    """A place in the state: the resource that stands there now, or None once it is gone."""
+
+    __slots__ = ("now", "was")
+
+    def __init__(self, resource: Resource) -> None:
+        self.was = resource
+        self.now: Resource | None = resource
+
+    @property
+    def urn(self) -> str:
+        return self.was.urn
+
+
+class Journal:
+    """The state during one run: what is left of the old, what is new, what is under way. Safe from many threads.
+
+    A mutation becomes durable with the next `commit`; commits that arrive while one is being written share the
+    following write. With no store (a preview) nothing is written.
+    """
+
+    def __init__(self, loaded: Loaded, store: Store | None, sealer: Sealer) -> None:
+        self.old = [Entry(resource) for resource in loaded.resources]
+        self.new: list[Entry] = []
+        self._carried = {(kind, resource.urn): resource for kind, resource in loaded.pending}
+        self._running: dict[tuple[Pending, str, int], Resource] = {}
+        self._store = store
+        self._sealer = sealer
+        self._condition = threading.Condition()
+        self._wanted = 0
+        self._written = 0
+        self._writing = False
+        self._dirty = False
+
+    @property
+    def unfinished(self) -> list[tuple[Pending, str]]:
+        """(kind, URN) of operations that an earlier run began and never finished."""
+        with self._condition:
+            return list(self._carried)
+
+    def settle(self, kinds: Sequence[Pending]) -> None:
+        """Forgets unfinished operations of an earlier run of these kinds."""
+        with self._condition:
+            for key in [key for key in self._carried if key[0] in kinds]:
+                del self._carried[key]
+                self._dirty = True
+
+    def add(self, resource: Resource, instead: Entry | None = None) -> Entry:
+        """A new resource; the old entry it takes the place of is gone."""
+        with self._condition:
+            entry = Entry(resource)
+            self.new.append(entry)
+            if instead is not None:
+                instead.now = None
+            self._carried.pop(("creating", resource.urn), None)
+            self._dirty = True
+            return entry
+
+    def carry(self, old: Entry, resource: Resource) -> tuple[Entry, bool]:
+        """An unchanged resource moves to the new part; says whether anything worth writing differs."""
+        with self._condition:
+            before = old.now
+            changed = before is None or not _equal(before, resource)
+            entry = Entry(resource if changed or before is None else before)
+            self.new.append(entry)
+            old.now = None
+            self._dirty |= changed
+            return entry, changed
+
+    def amend(self, entry: Entry, resource: Resource | None) -> None:
+        """Replaces what stands at an entry; None removes it."""
+        with self._condition:
+            entry.now = resource
+            self._dirty = True
+
+    def begin(self, kind: Pending, resource: Resource) -> tuple[Pending, str, int]:
+        """Records that a provider is about to be called; returns the key for `end`."""
+        with self._condition:
+            key = (kind, resource.urn, id(resource))
+            self._running[key] = resource
+            self._dirty = True
+            return key
+
+    def end(self, key: tuple[Pending, str, int]) -> None:
+        with self._condition:
+            self._running.pop(key, None)
+            self._dirty = True
+
+    def resources(self) -> list[Resource]:
+        """Everything in the state now, in an order a checkpoint may have."""
+        with self._condition:
+            return self._resources()
+
+    def _resources(self) -> list[Resource]:
+        present = [entry.now for entry in (*self.new, *self.old) if entry.now is not None]
+        return state.without_dangling(state.in_order(present))
+
+    def commit(self, *, force: bool = False) -> None:
+        """Returns once every mutation so far is on disk.
+
+        Raises: StateError when it cannot be written.
+        """
+        if self._store is None:
+            return
+        with self._condition:
+            if not (self._dirty or force or self._writing or self._written < self._wanted):
+                return
+            self._wanted += 1
+            mine = self._wanted
+            while self._written < mine:
+                if self._writing:
+                    self._condition.wait()
+                    continue
+                self._writing = True
+                upto, self._dirty = self._wanted, False
+                resources = self._resources()
+                pending = [
+                    *((kind, resource) for (kind, _), resource in self._carried.items()),
+                    *((key[0], resource) for key, resource in self._running.items()),
+                ]
+                self._condition.release()
+                try:
+                    self._store.write(self._sealer, resources, pending)
+                except BaseException:
+                    self._condition.acquire()
+                    self._writing, self._dirty = False, True
+                    self._condition.notify_all()
+                    raise
+                self._condition.acquire()
+                self._writing = False
+                self._written = upto
+                self._condition.notify_all()
+
+
+def _equal(before: Resource, after: Resource) -> bool:
+    """Whether two states of a resource would be stored alike, fields the engine does not use aside."""
+    if before is after:
+        return True
+    for name in Resource.__dataclass_fields__:
+        if name == "extra":
+            continue
+        a, b = getattr(before, name), getattr(after, name)
+        if name == "dependencies":
+            a, b = sorted(a), sorted(b)
+        elif name == "property_dependencies":
+            a = {key: sorted(urns) for key, urns in a.items()}
+            b = {key: sorted(urns) for key, urns in b.items()}
+        if not paths.same(a, b):
+            return False
+    return True
+
+
+def marked(resource: Resource, *, delete: bool = False, pending_replacement: bool = False) -> Resource:
+    """The resource marked for deletion after its replacement, or as deleted ahead of it."""
+    return replace(resource, delete=delete, pending_replacement=pending_replacement)

@@ -1,0 +1,98 @@
+"""One writer per stack: a lock file that names its holder and that the kernel releases when the holder dies."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from halab.embedded.engine.errors import LockedError
+
+
+class Lock:
+    """Holds `file` from `acquire` to `release`. `say` is told when a dead holder's lock is taken over."""
+
+    def __init__(self, file: Path, say: Callable[[str], None]) -> None:
+        self._file = file
+        self._say = say
+        self._handle: int | None = None
+
+    def acquire(self) -> None:
+        """Raises: LockedError when a live process, or one on another host, holds the lock."""
+        self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        while True:
+            handle = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                holder = _read(handle)
+                if holder and _alive(holder):
+                    raise BlockingIOError
+            except BlockingIOError:
+                holder = _read(handle)
+                os.close(handle)
+                raise LockedError(self._refusal(holder)) from None
+            if _current(self._file, handle):
+                break
+            os.close(handle)
+        if holder:
+            self._say(f"took over the lock of pid {holder.get('pid')}, which died after {holder.get('time')}")
+        mine = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "start": _start_time(os.getpid()),
+            "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+        }
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps(mine).encode(), 0)
+        self._handle = handle
+
+    def release(self) -> None:
+        if self._handle is None:
+            return
+        self._file.unlink(missing_ok=True)
+        os.close(self._handle)
+        self._handle = None
+
+    def _refusal(self, holder: dict[str, Any]) -> str:
+        who = f"pid {holder.get('pid')} on {holder.get('host')} since {holder.get('time')}" if holder else "a process"
+        if holder and holder.get("host") != socket.gethostname():
+            return f"the stack is locked by {who}; if that run is dead, remove {self._file}"
+        return f"the stack is locked by {who} ({self._file}); wait for it or end it"
+
+
+def _read(handle: int) -> dict[str, Any]:
+    try:
+        tree = json.loads(os.pread(handle, 4096, 0) or b"{}")
+    except ValueError:
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def _alive(holder: dict[str, Any]) -> bool:
+    """A holder elsewhere counts as alive: nothing here can tell."""
+    if holder.get("host") != socket.gethostname():
+        return True
+    pid = holder.get("pid")
+    return isinstance(pid, int) and _start_time(pid) == holder.get("start") is not None
+
+
+def _start_time(pid: int) -> int | None:
+    """A process's start in clock ticks since boot (proc_pid_stat(5), field 22), None when it does not run."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else int(fields[19])
+
+
+def _current(file: Path, handle: int) -> bool:
+    """Whether the locked inode is still the file of that name (a releasing holder unlinks it)."""
+    try:
+        return os.stat(file).st_ino == os.fstat(handle).st_ino
+    except FileNotFoundError:
+        return False
