@@ -98,6 +98,34 @@ converge_unit() {
     fi
 }
 
+# reload_units UNIT...: systemd reads its files again if it holds an older version of one of the units.
+reload_units() {
+    local unit
+    for unit; do
+        if [ "$(systemctl show -P NeedDaemonReload "$unit")" = yes ]; then
+            systemctl daemon-reload
+            return
+        fi
+    done
+}
+
+# service_token URL CA_FILE USER SECRET: a token of a service's user in the project service, on stdout.
+service_token() {
+    local answer token
+    answer=$(curl -sS -D - -o /dev/null --max-time 60 --cacert "$2" -H 'Content-Type: application/json' --data-binary @- \
+        "$1/v3/auth/tokens" <<BODY
+{"auth": {"identity": {"methods": ["password"], "password": {"user": {"name": "$3", "domain": {"id": "default"},
+"password": "$(secret "$4")"}}}, "scope": {"project": {"name": "service", "domain": {"id": "default"}}}}}
+BODY
+    ) || return 1
+    token=$(sed -n 's/^x-subject-token: *\([^[:space:]]*\).*/\1/Ip' <<<"$answer")
+    if [ -z "$token" ]; then
+        printf 'no token for %s: %s\n' "$3" "${answer%%$'\r'*}"
+        return 1
+    fi
+    printf '%s' "$token"
+}
+
 run_action() {
     local action=$1 log=$HALAB_LOG/$HALAB_STEP.log status=0
     mkdir -p "$HALAB_LOG" "$HALAB_DIR"

@@ -30,6 +30,8 @@ KEYS = {
 FERNET = ("FERNET_0", "FERNET_1", "CREDENTIAL_0", "CREDENTIAL_1")
 #: The certificate and key of the cloud's endpoints as one PEM (HAProxy's form).
 ENDPOINT_PEM = "ENDPOINT_PEM"
+#: The stack's CA certificate, for nodes that ask the endpoints; not secret, but handed over the same way.
+CA_PEM = "CA_PEM"
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
@@ -60,6 +62,8 @@ class Secrets:
             return base64.b64encode(self.bytes(name, KEYS[name])).decode()
         if name in FERNET:
             return base64.urlsafe_b64encode(self.bytes(name, 32)).decode()
+        if name == CA_PEM:
+            return base64.b64encode(self.ca_pem.encode()).decode()
         if name == ENDPOINT_PEM:
             raise ValueError("the endpoint certificate needs names and addresses: use endpoint_pem")
         return self.bytes(name, 24).hex()
@@ -116,7 +120,7 @@ class Secrets:
         extensions: list[tuple[x509.ExtensionType, bool]] = [
             (x509.BasicConstraints(False, None), True),
             (x509.SubjectAlternativeName(alternatives), False),
-            (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
+            (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), False),
             (x509.AuthorityKeyIdentifier.from_issuer_public_key(ca), False),
         ]
         certificate = self._certificate("endpoints", key, extensions).public_bytes(serialization.Encoding.PEM)

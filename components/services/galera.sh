@@ -1,0 +1,85 @@
+# shellcheck shell=bash
+# Galera on one node. CA_FILE, CERTIFICATE, CONFIG, ADDRESS, MEMBERS, CHECK_PORT; start: BOOTSTRAP;
+# databases: DATABASES (name:SECRET ...); ready: SIZE.
+
+configure() {
+    secret_file CA_PEM "$CA_FILE" root root 0644
+    secret_file ENDPOINT_PEM "$CERTIFICATE" root mysql 0640
+    install -d -m 2750 -o mysql -g adm /var/log/mysql
+    getent passwd clustercheck >/dev/null ||
+        useradd --system --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin --gid nogroup clustercheck
+    reload_units galera-check.service
+    converge_unit galera-check.service /etc/systemd/system/galera-check.service /usr/local/lib/halab/galera_check.py
+    say "galera: configured"
+}
+
+status() { mysql --connect-timeout=10 -N -B -e "SHOW GLOBAL STATUS LIKE '$1'" | cut -f2; }
+
+synced() {
+    local state
+    state=$(status wsrep_local_state_comment) || return 1
+    printf 'local state %s\n' "$state"
+    [ "$state" = Synced ]
+}
+
+# A member of a primary component answers 200 on its check port.
+elsewhere() {
+    local member
+    for member in $MEMBERS; do
+        if [ "$member" != "$ADDRESS" ] && curl -s -f -o /dev/null --max-time 5 "http://$member:$CHECK_PORT/"; then
+            return 0
+        fi
+    done
+    return 1
+}
+
+# Without Pacemaker the first member makes a new cluster only if no other is up and nothing is lost by it.
+start() {
+    local state=/var/lib/mysql/grastate.dat
+    if ! systemctl is-active --quiet mariadb; then
+        if [ -n "$BOOTSTRAP" ] && ! elsewhere; then
+            if [ -e "$state" ] && ! grep -q '^safe_to_bootstrap: 1' "$state"; then
+                fail "$state says another member went down last; run 'galera_new_cluster' on that one, then repeat"
+            fi
+            galera_new_cluster || fail "MariaDB did not start as a new cluster; see journalctl -u mariadb"
+        fi
+    fi
+    converge_unit mariadb.service "$CONFIG" "$CERTIFICATE"
+    retry_until 300 "this node to be Synced" synced
+    say "galera: synced"
+}
+
+statements() {
+    local pair name
+    printf "CREATE USER IF NOT EXISTS clustercheck@localhost IDENTIFIED VIA unix_socket;\n"
+    for pair in $DATABASES; do
+        name=${pair%%:*}
+        printf 'CREATE DATABASE IF NOT EXISTS %s CHARACTER SET utf8mb4;\n' "$name"
+        printf "CREATE USER IF NOT EXISTS '%s'@'%%' IDENTIFIED BY '%s' REQUIRE SSL;\n" "$name" "$(secret "${pair#*:}")"
+        printf "ALTER USER '%s'@'%%' IDENTIFIED BY '%s' REQUIRE SSL;\n" "$name" "$(secret "${pair#*:}")"
+        printf "GRANT ALL ON %s.* TO '%s'@'%%';\n" "$name" "$name"
+    done
+}
+
+databases() {
+    retry_until 900 "this node to be Synced in a primary component" synced
+    statements | mysql --connect-timeout=10 || fail "the databases' users were not made; see $HALAB_LOG/$HALAB_STEP.log"
+    retry_until 60 "the check on port $CHECK_PORT" curl -s -f -o /dev/null --max-time 5 "http://$ADDRESS:$CHECK_PORT/"
+    say "galera: a primary component, $(wc -w <<<"$DATABASES") databases"
+}
+
+complete() {
+    local size member
+    size=$(status wsrep_cluster_size) || return 1
+    printf '%s members of %s\n' "$size" "$SIZE"
+    [ "$size" = "$SIZE" ] || return 1
+    for member in $MEMBERS; do
+        printf '%s is not synced\n' "$member"
+        curl -s -f -o /dev/null --max-time 5 "http://$member:$CHECK_PORT/" || return 1
+    done
+}
+
+ready() {
+    retry_until 900 "all members synced" complete
+    say "galera: $SIZE members synced"
+}

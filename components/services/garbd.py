@@ -1,0 +1,61 @@
+"""The Galera arbitrator: a vote without data, where the data is on an even number of nodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from components.parts import ServicePart
+from components.recipe import File, Recipe
+from components.secrets import CA_PEM, ENDPOINT_PEM
+from components.services import galera, openstack
+from components.steps import Step, on
+from components.topology import Topology
+from components.variant import Service
+
+RECIPE = Recipe(Path(__file__).with_suffix(".sh"))
+CERTIFICATE = "/etc/halab/garbd.pem"
+
+
+def config(topology: Topology) -> str:
+    """/etc/default/garb: the same group, timeouts and TLS as the members."""
+    members = " ".join(f"{node.ip}:{galera.REPLICATION_PORT}" for node in topology.running(Service.GALERA))
+    options = {
+        **galera.provider_options(topology),
+        "socket.ssl_cert": CERTIFICATE,
+        "socket.ssl_key": CERTIFICATE,
+    }
+    del options["gcache.size"]
+    joined = ";".join(f"{key}={value}" for key, value in options.items())
+    return (
+        f'GALERA_NODES="{members}"\nGALERA_GROUP="{topology.stack.name}"\n'
+        f'GALERA_OPTIONS="{joined}"\nLOG_FILE=""\nWORK_DIR="/var/lib/garbd"\n'
+    )
+
+
+def steps(topology: Topology) -> tuple[Step, ...]:
+    env = {"CA_FILE": openstack.CA_FILE, "CERTIFICATE": CERTIFICATE, "PORT": str(galera.REPLICATION_PORT)}
+    node = topology.running(Service.GARBD)[0]
+    configure = Step(
+        name=on(RECIPE, "configure", node.name),
+        node=node.name,
+        recipe=RECIPE,
+        action="configure",
+        env=env,
+        files=(File("/etc/default/garb", config(topology)),),
+        secrets=frozenset({CA_PEM, ENDPOINT_PEM}),
+        after=frozenset({f"machine.secrets@{node.name}"}),
+    )
+    ready = Step(
+        name="garbd.ready",
+        node=node.name,
+        recipe=RECIPE,
+        action="ready",
+        env=env,
+        # An arbitrator joins a component; it cannot make one.
+        after=frozenset({configure.name, "database.ready"}),
+        timeout=600,
+    )
+    return (configure, ready)
+
+
+PART = ServicePart(Service.GARBD, steps)

@@ -1,0 +1,140 @@
+"""HAProxy: one proxy per VIP from what the services say of themselves; TLS of the APIs ends here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from components.parts import Listener, Operation, Resource, ServicePart
+from components.recipe import File, Recipe
+from components.secrets import ENDPOINT_PEM
+from components.services import galera, glance, keystone, placement
+from components.steps import Step, on
+from components.topology import Topology
+from components.variant import Service
+
+RECIPE = Recipe(Path(__file__).with_suffix(".sh"))
+CERTIFICATE = "/etc/haproxy/endpoint.pem"
+_FRONTED = (galera.PART, keystone.PART, glance.PART, placement.PART)
+_HEAD = """global
+    log /dev/log local0 notice
+    user haproxy
+    group haproxy
+    maxconn 2000
+    nbthread 1
+    stats socket /run/haproxy/admin.sock mode 600 level admin
+    ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets
+
+defaults
+    log global
+    mode tcp
+    option dontlognull
+    option redispatch
+    retries 3
+    timeout connect 10s
+    timeout queue 1m
+    timeout client 5m
+    timeout server 5m
+    timeout http-request 1m
+    timeout check 10s
+"""
+
+
+def listeners(topology: Topology) -> tuple[Listener, ...]:
+    """The listeners of the services that the stack has, in the order of the VIPs' addresses."""
+    return tuple(
+        part.listener(topology) for part in _FRONTED if part.listener is not None and topology.running(part.service)
+    )
+
+
+def _proxy(topology: Topology, listener: Listener) -> str:
+    vip = topology.vip(listener.service)
+    inter = topology.stack.timers.haproxy_check
+    tls = f" ssl crt {CERTIFICATE} alpn http/1.1" if listener.tls else ""
+    lines = [
+        f"listen {listener.service}",
+        f"    bind {vip.ip}:{listener.port}{tls}",
+        f"    mode {listener.mode}",
+        "    option httpchk",
+        f"    http-check send meth GET uri {listener.check}",
+        "    http-check expect status 200",
+    ]
+    server = f"    default-server port {listener.check_port} inter {inter}s fall 3"
+    if listener.single:
+        # A database client may sleep for long between two statements; all clients stay with one writer, and none
+        # stays with a writer that is down.
+        lines += [
+            "    timeout client 90m",
+            "    timeout server 90m",
+            "    stick-table type ip size 1",
+            "    stick on dst",
+            f"{server} rise 1 on-marked-down shutdown-sessions",
+        ]
+    else:
+        lines += ["    balance roundrobin"]
+        if listener.mode == "http":
+            lines += ["    option forwardfor", "    http-request set-header X-Forwarded-Proto https"]
+        lines += [f"{server} rise 2"]
+    for index, node in enumerate(topology.running(listener.service)):
+        backup = " backup" if listener.single and index else ""
+        lines.append(f"    server {node.name} {node.ip}:{listener.backend_port} check{backup}")
+    return "\n".join(lines) + "\n"
+
+
+def config(topology: Topology) -> str:
+    """haproxy.cfg, the same on every node; every proxy is named after its service."""
+    return "\n".join([_HEAD, *(_proxy(topology, listener) for listener in listeners(topology))])
+
+
+def steps(topology: Topology) -> tuple[Step, ...]:
+    nodes = topology.running(Service.HAPROXY)
+    managed = topology.managed(Service.HAPROXY)
+    files = (
+        File("/etc/haproxy/haproxy.cfg", config(topology), "root", "haproxy", 0o640),
+        File("/etc/sysctl.d/60-halab-haproxy.conf", "net.ipv4.ip_nonlocal_bind = 1\n"),
+    )
+    configure = tuple(
+        Step(
+            name=on(RECIPE, "configure", node.name),
+            node=node.name,
+            recipe=RECIPE,
+            action="configure",
+            env={"CERTIFICATE": CERTIFICATE, "MANAGED": "yes" if managed else ""},
+            files=files,
+            secrets=frozenset({ENDPOINT_PEM}),
+            after=frozenset({f"machine.secrets@{node.name}"}),
+        )
+        for node in nodes
+    )
+    start = tuple(
+        Step(
+            name=on(RECIPE, "start", node.name),
+            node=node.name,
+            recipe=RECIPE,
+            action="start",
+            env={"CERTIFICATE": CERTIFICATE},
+            after=frozenset({on(RECIPE, "configure", node.name)}),
+        )
+        for node in nodes
+        if not managed
+    )
+    waits = {"pacemaker.ready"} if managed else {step.name for step in start}
+    if topology.running(Service.KEEPALIVED):
+        waits.add("keepalived.ready")
+    ready = Step(
+        name="haproxy.ready",
+        node=nodes[0].name,
+        recipe=RECIPE,
+        action="ready",
+        env={"FRONTS": " ".join(f"{topology.vip(one.service).ip}/{one.port}" for one in listeners(topology))},
+        after=frozenset(waits),
+        timeout=900,
+    )
+    return (*configure, *start, ready)
+
+
+def resource(topology: Topology) -> Resource:
+    operations = (Operation("start", timeout=300), Operation("stop", timeout=120), Operation("monitor", 20, 60))
+    return Resource(Service.HAPROXY, "systemd:haproxy", operations, meta={"interleave": "true"})
+
+
+PART = ServicePart(Service.HAPROXY, steps, resource)

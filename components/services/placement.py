@@ -1,0 +1,73 @@
+"""Placement: inventories and claims of resources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from components.parts import Resource, ServicePart
+from components.recipe import File, Recipe
+from components.services import openstack
+from components.services.openstack import KEYSTONE, PLACEMENT
+from components.steps import Step
+from components.topology import Node, Topology
+from components.variant import Service
+
+RECIPE = Recipe(Path(__file__).with_suffix(".sh"))
+
+
+def config(topology: Topology) -> str:
+    """placement.conf, the same on every node. Its database options have a section of their own."""
+    options = openstack.database(topology, PLACEMENT)
+    return openstack.ini(
+        {
+            "DEFAULT": {"use_stderr": "true"},
+            "api": {"auth_strategy": "keystone"},
+            "keystone_authtoken": openstack.authtoken(topology, PLACEMENT),
+            "oslo_middleware": {
+                "enable_proxy_headers_parsing": "true",
+                "max_request_body_size": str(openstack.BODY_LIMIT),
+            },
+            "placement_database": options,
+        }
+    )
+
+
+def _files(topology: Topology, node: Node) -> tuple[File, ...]:
+    group = PLACEMENT.user
+    return (
+        File("/etc/placement/placement.conf", config(topology), "root", group, 0o640),
+        File(openstack.uwsgi_path(PLACEMENT), openstack.uwsgi(PLACEMENT, node), "root", group, 0o640),
+        openstack.unit(PLACEMENT),
+    )
+
+
+def steps(topology: Topology) -> tuple[Step, ...]:
+    nodes = topology.running(Service.PLACEMENT)
+    chosen = nodes[2 % len(nodes)].name
+    common = openstack.steps(
+        topology,
+        PLACEMENT,
+        RECIPE,
+        {node.name: _files(topology, node) for node in nodes},
+        configure_after=(),
+        ready_after=(f"placement.schema@{chosen}", "keystone.ready", "haproxy.ready"),
+        ready_env={"KEYSTONE": openstack.endpoint(topology, KEYSTONE)},
+        ready_secrets=frozenset({PLACEMENT.user_secret}),
+    )
+    schema = Step(
+        name=f"placement.schema@{chosen}",
+        node=chosen,
+        recipe=RECIPE,
+        action="schema",
+        env={"OWNER": PLACEMENT.user},
+        after=frozenset({f"placement.configure@{chosen}", "database.ready", "haproxy.ready"}),
+        timeout=900,
+    )
+    return (*common, schema)
+
+
+def resource(topology: Topology) -> Resource:
+    return openstack.resource(PLACEMENT, after=(Service.KEYSTONE,))
+
+
+PART = ServicePart(Service.PLACEMENT, steps, resource, lambda topology: openstack.listener(topology, PLACEMENT))

@@ -1,0 +1,39 @@
+# shellcheck shell=bash
+# Placement on one node. UNIT, OWNER, CA_FILE, UWSGI; ready: URL, BACKENDS, KEYSTONE.
+
+configure() {
+    secret_file CA_PEM "$CA_FILE" root root 0644
+    reload_units "$UNIT"
+    say "placement: configured"
+}
+
+schema() {
+    runuser -u "$OWNER" -- env HOME=/var/lib/placement placement-manage db sync ||
+        fail "placement-manage db sync failed; see $HALAB_LOG/$HALAB_STEP.log"
+    say "placement: schema at head"
+}
+
+start() {
+    converge_unit "$UNIT" /etc/placement/placement.conf "$UWSGI" "/etc/systemd/system/$UNIT.service"
+    say "placement: running"
+}
+
+# Placement lets only admins and services list what it holds: the service's own user is one.
+listing() {
+    local token code
+    token=$(service_token "$KEYSTONE" "$CA_FILE" "$OWNER" PLACEMENT_USER) || return 1
+    code=$(printf 'X-Auth-Token: %s\n' "$token" |
+        curl -sS -o /dev/null -w '%{http_code}' --max-time 60 --cacert "$CA_FILE" -H @- \
+            -H 'OpenStack-API-Version: placement 1.39' "$URL/resource_providers") || return 1
+    printf '%s answered %s\n' "$URL" "$code"
+    [ "$code" = 200 ]
+}
+
+ready() {
+    local backend
+    for backend in $BACKENDS; do
+        retry_until 900 "placement at $backend" curl -sS -f -o /dev/null --max-time 30 "$backend"
+    done
+    retry_until 300 "a list of resource providers through $URL" listing
+    say "placement: answers at $URL"
+}

@@ -1,0 +1,139 @@
+"""RabbitMQ 4: a cluster found through the configuration file, quorum queues, started by an agent of halab's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from components.parts import Operation, Resource, ServicePart
+from components.recipe import File, Recipe
+from components.steps import Step, on
+from components.topology import Node, Topology
+from components.variant import Service
+
+RECIPE = Recipe(Path(__file__).with_suffix(".sh"))
+PORT = 5672
+DISTRIBUTION_PORT = 25672
+#: The one user so far; services that use the queue bring their own.
+USER = "halab"
+PASSWORD = "RABBITMQ_HALAB"
+COOKIE = "RABBITMQ_COOKIE"
+AGENT = Path(__file__).parent / "files" / "rabbitmq.ocf"
+AGENT_PATH = "/usr/lib/ocf/resource.d/halab/rabbitmq"
+
+
+def config(topology: Topology, node: Node) -> str:
+    """rabbitmq.conf. A virgin start with `default_user` never makes guest."""
+    peers = "".join(
+        f"cluster_formation.classic_config.nodes.{index} = rabbit@{peer.name}\n"
+        for index, peer in enumerate(topology.running(Service.RABBITMQ), start=1)
+    )
+    return f"""cluster_formation.peer_discovery_backend = classic_config
+{peers}cluster_formation.discovery_retry_limit = 120
+cluster_formation.discovery_retry_interval = 2000
+cluster_name = {topology.stack.name}
+cluster_partition_handling = pause_minority
+default_queue_type = quorum
+default_user = {USER}
+default_pass = @{{{PASSWORD}}}
+listeners.tcp.1 = {node.ip}:{PORT}
+net_ticktime = 60
+vm_memory_high_watermark.relative = 0.3
+"""
+
+
+def environment(node: Node) -> str:
+    """rabbitmq-env.conf: one scheduler that sleeps when idle, since a busy wait starves an emulated guest."""
+    address = "{" + ",".join(str(node.ip).split(".")) + "}"
+    schedulers = "+S 1:1 +SDcpu 1:1 +SDio 2 +A 1 +sbwt none +sbwtdcpu none +sbwtdio none"
+    return f"""NODENAME=rabbit@{node.name}
+ERL_EPMD_ADDRESS={node.ip}
+SERVER_ADDITIONAL_ERL_ARGS="{schedulers} -kernel inet_dist_use_interface {address}"
+"""
+
+
+def drop_in(managed: bool) -> str:
+    """A stop by signal: rabbitmqctl would cost more than the stop. Pacemaker, where it rules, is the one to restart."""
+    return f"""[Unit]
+StartLimitIntervalSec=0
+
+[Service]
+ExecStop=
+KillSignal=SIGTERM
+TimeoutStartSec=900
+TimeoutStopSec=120
+Restart={"no" if managed else "on-failure"}
+"""
+
+
+def epmd(node: Node) -> str:
+    """The port mapper on the node's own address and the loopback, before RabbitMQ asks for it."""
+    return f"[Socket]\nListenStream=\nListenStream={node.ip}:4369\nListenStream=127.0.0.1:4369\nFreeBind=yes\n"
+
+
+def _files(topology: Topology, node: Node) -> tuple[File, ...]:
+    managed = topology.managed(Service.RABBITMQ)
+    return (
+        File("/etc/rabbitmq/rabbitmq.conf", config(topology, node), "root", "rabbitmq", 0o640),
+        File("/etc/rabbitmq/rabbitmq-env.conf", environment(node), "root", "rabbitmq", 0o640),
+        File("/etc/rabbitmq/enabled_plugins", "[].\n", "root", "rabbitmq", 0o640),
+        File("/etc/systemd/system/rabbitmq-server.service.d/halab.conf", drop_in(managed)),
+        File("/etc/systemd/system/epmd.socket.d/halab.conf", epmd(node)),
+        *((File(AGENT_PATH, AGENT.read_text(), mode=0o755),) if managed else ()),
+    )
+
+
+def steps(topology: Topology) -> tuple[Step, ...]:
+    nodes = topology.running(Service.RABBITMQ)
+    managed = topology.managed(Service.RABBITMQ)
+    configure = tuple(
+        Step(
+            name=on(RECIPE, "configure", node.name),
+            node=node.name,
+            recipe=RECIPE,
+            action="configure",
+            files=_files(topology, node),
+            secrets=frozenset({PASSWORD, COOKIE}),
+            after=frozenset({f"machine.secrets@{node.name}"}),
+        )
+        for node in nodes
+    )
+    start = tuple(
+        Step(
+            name=on(RECIPE, "start", node.name),
+            node=node.name,
+            recipe=RECIPE,
+            action="start",
+            after=frozenset({on(RECIPE, "configure", node.name)}),
+            timeout=900,
+        )
+        for node in nodes
+        if not managed
+    )
+    ready = Step(
+        name="rabbitmq.ready",
+        node=nodes[0].name,
+        recipe=RECIPE,
+        action="ready",
+        env={
+            "MEMBERS": " ".join(f"{node.name}/{node.ip}" for node in nodes),
+            "PORT": str(PORT),
+        },
+        after=frozenset({"pacemaker.ready"} if managed else {step.name for step in start}),
+        timeout=1200,
+    )
+    return (*configure, *start, ready)
+
+
+def resource(topology: Topology) -> Resource:
+    """All members start at once (peer discovery needs them together); no failure-timeout: a re-probe costs more."""
+    operations = (Operation("start", timeout=900), Operation("stop", timeout=180), Operation("monitor", 20, 60))
+    return Resource(
+        Service.RABBITMQ,
+        "ocf:halab:rabbitmq",
+        operations,
+        parameters={"port": str(PORT)},
+        meta={"interleave": "true", "failure-timeout": "0"},
+    )
+
+
+PART = ServicePart(Service.RABBITMQ, steps, resource)

@@ -1,0 +1,47 @@
+# shellcheck shell=bash
+# RabbitMQ on one node. ready: MEMBERS (name/address ...), PORT.
+
+COOKIE=/var/lib/rabbitmq/.erlang.cookie
+
+configure() {
+    secret RABBITMQ_COOKIE | put_file "$COOKIE" rabbitmq rabbitmq 0400
+    reload_units rabbitmq-server.service epmd.socket
+    converge_unit epmd.socket /etc/systemd/system/epmd.socket.d/halab.conf
+    say "rabbitmq: configured"
+}
+
+start() {
+    converge_unit rabbitmq-server.service /etc/rabbitmq/rabbitmq.conf /etc/rabbitmq/rabbitmq-env.conf "$COOKIE"
+    say "rabbitmq: running"
+}
+
+# An AMQP listener answers the protocol header with a method frame, whose first octet is 1.
+speaks_amqp() {
+    local first=''
+    exec 5<>"/dev/tcp/$1/$PORT" || return 1
+    printf 'AMQP\x00\x00\x09\x01' >&5
+    IFS= read -r -N 1 -t 20 first <&5
+    [ "$first" = $'\x01' ]
+}
+
+# RabbitMQ's own record of who is in the cluster and who of them runs; it rewrites both files at every change.
+recorded() {
+    local member data=/var/lib/rabbitmq/mnesia/rabbit@$HOSTNAME file
+    for file in cluster_nodes.config nodes_running_at_shutdown; do
+        for member in $MEMBERS; do
+            grep -q "rabbit@${member%%/*}\b" "$data/$file" || {
+                printf '%s does not name %s\n' "$file" "${member%%/*}"
+                return 1
+            }
+        done
+    done
+}
+
+ready() {
+    local member
+    for member in $MEMBERS; do
+        retry_until 900 "AMQP at $member" speaks_amqp "${member##*/}"
+    done
+    retry_until 300 "one RabbitMQ cluster of all members" recorded
+    say "rabbitmq: $(wc -w <<<"$MEMBERS") members in one cluster"
+}
