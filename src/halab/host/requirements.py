@@ -117,7 +117,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         ("/usr/lib/*/fence-virt/*virt.so",),
         ("fence-virtd",),
     ),
-    Requirement("mkisofs", "makes the seed ISOs", ("mkisofs", "genisoimage", "xorrisofs"), ("genisoimage",)),
+    Requirement("mkisofs", "makes the seed ISOs", ("mkisofs",), ("genisoimage",)),
     Requirement("xsltproc", "the libvirt plugin edits domains with it", ("xsltproc",), ("xsltproc",)),
     Requirement("mmdebstrap", "builds the images", ("mmdebstrap",), ("mmdebstrap",)),
     Requirement(
