@@ -94,7 +94,7 @@ def kernels() -> list[Path]:
     caches = [Path("/var/cache/halab"), Path.home() / ".cache/halab"]
     if chosen := os.environ.get("HALAB_CACHE"):
         caches.insert(0, Path(chosen))
-    built = [path for cache in caches for path in cache.glob("**/vmlinu*") if "work" not in path.parts]
+    built = [path for cache in caches for path in cache.glob("images/*/vmlinu*")]
     own = list(Path("/boot").glob("vmlinuz-*"))
     found = []
     for group in (built, own):
