@@ -6,8 +6,9 @@ domain (`deleted_with`); steps elsewhere that name it in `members` are undone be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import pulumi
 from pulumi_command import remote
@@ -26,6 +27,18 @@ _BOOT_LIMIT = "20m"
 Connect = Callable[[str, bool], remote.ConnectionArgs]
 
 
+class Rebuilt(Protocol):
+    """A VM: its domain, and all the resources of which any one's replacement means another VM.
+
+    The engine undoes what names a resource before that one goes, but not what names a dependent that goes with it.
+    """
+
+    @property
+    def domain(self) -> pulumi.Resource: ...
+    @property
+    def parts(self) -> Sequence[pulumi.Resource]: ...
+
+
 def connections(topology: Topology, secrets: Secrets) -> Connect:
     """The one way to reach a node: `connect(node, booting)`; a booting node is dialled until the command's limit.
 
@@ -40,6 +53,8 @@ def connections(topology: Topology, secrets: Secrets) -> Connect:
             private_key=private_key,
             host_key=secrets.ssh_public(node),
             dial_error_limit=-1 if booting else 20,
+            # A VM that boots drops what it is sent: dial anew rather than wait for TCP to.
+            per_dial_timeout=3,
         )
 
     return connect
@@ -77,13 +92,13 @@ class Bootstrap(pulumi.ComponentResource):
         plan: StepGraph,
         topology: Topology,
         secrets: Secrets,
-        domains: Mapping[str, pulumi.Resource],
+        machines: Mapping[str, Rebuilt],
         after: Iterable[pulumi.Resource] = (),
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`domains` by node name. Steps that are after no other step wait for their domain and for `after`."""
+        """`machines` by node name. Steps that are after no other step wait for their domain and for `after`."""
         super().__init__("halab:command:Bootstrap", "bootstrap", opts=opts)
-        self._topology, self._secrets, self._domains = topology, secrets, domains
+        self._topology, self._secrets, self._machines = topology, secrets, machines
         self._connect = connections(topology, secrets)
         held: dict[str, set[str]] = {}
         for step in plan.steps:
@@ -96,7 +111,7 @@ class Bootstrap(pulumi.ComponentResource):
             )
             before = [self.commands[name] for name in sorted(step.after)]
             self.commands[step.name] = self._command(
-                step, stage, before or [domains[step.node], *after], self._stdin(step, held[step.node])
+                step, stage, before or [machines[step.node].domain, *after], self._stdin(step, held[step.node])
             )
         for stage in stages.values():
             stage.register_outputs({})
@@ -126,8 +141,8 @@ class Bootstrap(pulumi.ComponentResource):
                 parent=stage,
                 depends_on=list(after),
                 delete_before_replace=True,
-                deleted_with=self._domains[step.node],
-                replace_with=[self._domains[name] for name in sorted(step.members)] or None,
+                deleted_with=self._machines[step.node].domain,
+                replace_with=[part for name in sorted(step.members) for part in self._machines[name].parts] or None,
                 custom_timeouts=pulumi.CustomTimeouts(create=_BOOT_LIMIT, update=_BOOT_LIMIT) if booting else None,
             ),
         )

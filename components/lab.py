@@ -45,9 +45,8 @@ class Lab(pulumi.ComponentResource):
             for node in topology.nodes
         }
         fencing = self._fence_daemon() if topology.stack.cluster.fencing is Fencing.XVM and topology.clusters else None
-        domains = {name: machine.domain for name, machine in self.machines.items()}
         after = [fencing] if fencing else []
-        self.bootstrap = Bootstrap(plan, topology, secrets, domains, after, mine)
+        self.bootstrap = Bootstrap(plan, topology, secrets, self.machines, after, mine)
         self.outputs: dict[str, Any] = {
             "vips": {vip.name: str(vip.ip) for vip in topology.vips},
             "nodes": {node.name: str(node.ip) for node in topology.nodes},

@@ -148,7 +148,7 @@ class Machine(pulumi.ComponentResource):
             opts=_options(self, fabric.provider, ["*"]),
         )
         networks = [fabric.networks[nic.network] for nic in node.nics]
-        self.domain = lv.Domain(
+        self.domain: lv.Domain = lv.Domain(
             f"{node.name}-domain",
             name=node.domain,
             type=domain_type,
@@ -177,6 +177,11 @@ class Machine(pulumi.ComponentResource):
             ),
         )
         self.register_outputs({"domain": self.domain.name})
+
+    @property
+    def parts(self) -> tuple[pulumi.Resource, ...]:
+        """What the VM is made of: if any of it is replaced, the VM is another."""
+        return (self.overlay, self.seed, self.domain)
 
     @property
     def _cmdline(self) -> list[dict[str, str]]:
