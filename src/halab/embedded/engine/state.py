@@ -157,7 +157,7 @@ def to_json(resource: Resource, close_secret: Callable[[str], dict[str, str]]) -
     tree["type"] = resource.type
     for key, attribute in _VALUES.items():
         value = getattr(resource, attribute)
-        if value is not None and (value != {} or (key == "inputs" and resource.custom)):
+        if value is not None and value != {}:
             tree[key] = values.to_state(value, close_secret)
     for key, attribute in _SIMPLE.items():
         if value := getattr(resource, attribute):

@@ -1,0 +1,317 @@
+"""What is left after something fails, is cancelled or is killed, and that the next run goes on from there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from halab.embedded.engine import Diagnostic, Engine, LockedError, ResourceStarted, StateError
+from tests.engine.harness import PASSPHRASE, STACK, Lab, ops
+
+
+def failed(summary: Any) -> list[str]:
+    return sorted(failure.urn.rpartition("::")[2] for failure in summary.failures)
+
+
+def test_a_failure_skips_its_dependents_and_lets_the_rest_go_on(lab: Lab) -> None:
+    lab.write({"name": "a"}, {"name": "b", "uses": ["a"]}, {"name": "c"}, {"name": "d", "depends_on": ["c"]})
+    lab.set("fail-create-a")
+    summary = lab.up()
+    assert failed(summary) == ["a"]
+    assert "exit status 1" in summary.failures[0].error
+    assert sorted(lab.log()) == ["create a", "create c", "create d"]
+    assert sorted(lab.names()) == ["c", "d"]
+    lab.clear("fail-create-a")
+    assert lab.good_up() == {"a": "create", "b": "create"}
+
+
+def test_without_continue_on_error_the_program_stops_at_the_first_failure(lab: Lab) -> None:
+    lab.write({"name": "a"}, {"name": "b", "depends_on": ["a"]})
+    lab.good_up()
+    lab.write({"name": "a", "env": {"X": "1"}}, {"name": "b", "depends_on": ["a"], "env": {"X": "1"}})
+    lab.set("fail-update-a")
+    summary = lab.up(continue_on_error=False)
+    assert failed(summary) == ["a"]
+    assert sorted(lab.names()) == ["a", "b"]
+    assert "create b" in lab.log()
+
+
+def test_nothing_is_deleted_when_the_program_or_a_step_fails(lab: Lab) -> None:
+    lab.write({"name": "a"}, {"name": "b"})
+    lab.good_up()
+    lab.log()
+    lab.write({"name": "a"}, **{"raise": "no further"})
+    summary = lab.up()
+    assert "no further" in summary.failures[0].error
+    lab.write({"name": "c"})
+    lab.set("fail-create-c")
+    assert failed(lab.up()) == ["c"]
+    assert lab.log() == ["create c"]
+    assert sorted(lab.names()) == ["a", "b"]
+    lab.clear("fail-create-c")
+    assert lab.good_up() == {"a": "delete", "b": "delete", "c": "create"}
+
+
+def test_a_create_that_fails_after_the_delete_is_taken_up_again(lab: Lab) -> None:
+    def graph(trigger: str) -> list[dict[str, Any]]:
+        return [
+            {"name": "a", "triggers": [trigger], "delete_before_replace": True, "value": trigger},
+            {"name": "b", "triggers_from": ["a"]},
+        ]
+
+    lab.write(*graph("1"))
+    lab.good_up()
+    lab.log()
+    lab.write(*graph("2"))
+    lab.set("fail-create-a")
+    assert failed(lab.up()) == ["a"]
+    assert lab.log() == ["delete b", "delete a", "create a"]
+    assert {r["urn"].rpartition("::")[2] for r in lab.state()["resources"] if r.get("pendingReplacement")} == {"a", "b"}
+    lab.clear("fail-create-a")
+    assert lab.good_up() == {"a": "replace", "b": "replace"}
+    assert lab.log() == ["create a", "create b"]
+    assert not any(r.get("pendingReplacement") for r in lab.state()["resources"])
+
+
+def test_what_was_deleted_ahead_and_then_dropped_just_leaves_the_state(lab: Lab) -> None:
+    def first(trigger: str) -> dict[str, Any]:
+        return {"name": "a", "triggers": [trigger], "delete_before_replace": True, "value": trigger}
+
+    lab.write(first("1"), {"name": "b", "triggers_from": ["a"]})
+    lab.good_up()
+    lab.write(first("2"), {"name": "b", "triggers_from": ["a"]})
+    lab.set("fail-create-a")
+    lab.up()
+    lab.clear("fail-create-a")
+    lab.log()
+    lab.write(first("2"))
+    assert lab.good_up() == {"a": "replace", "b": "remove-pending-replace"}
+    assert lab.log() == ["create a"]
+    assert lab.names() == ["a"]
+
+
+def test_an_old_one_that_cannot_be_deleted_waits_for_the_next_run(lab: Lab) -> None:
+    lab.write({"name": "a", "triggers": ["1"]}, {"name": "b"})
+    lab.good_up()
+    lab.log()
+    lab.write({"name": "a", "triggers": ["2"]}, {"name": "b"})
+    lab.set("fail-delete-a")
+    assert failed(lab.up()) == ["a"]
+    assert [bool(r.get("delete")) for r in lab.state()["resources"] if r["urn"].endswith("::a")] == [False, True]
+    lab.clear("fail-delete-a")
+    lab.log()
+    lab.good_up()
+    assert lab.log() == ["delete a"]
+    assert sorted(lab.names()) == ["a", "b"]
+
+
+def test_a_failing_delete_keeps_what_it_depends_on(lab: Lab) -> None:
+    lab.write({"name": "a"}, {"name": "b", "uses": ["a"]}, {"name": "c"})
+    lab.good_up()
+    lab.log()
+    lab.set("fail-delete-b")
+    summary = lab.engine().destroy()
+    assert failed(summary) == ["b"]
+    assert sorted(lab.log()) == ["delete b", "delete c"]
+    assert lab.names() == ["a", "b"]
+    lab.clear("fail-delete-b")
+    assert lab.engine().destroy().ok
+    assert lab.log() == ["delete b", "delete a"]
+
+
+def test_a_resource_that_exists_but_failed_to_start_is_kept_and_updated_next(lab: Lab) -> None:
+    lab.write({"name": "a"})
+    lab.set("fail-create-a")
+    lab.set("partial-a")
+    assert failed(lab.up()) == ["a"]
+    kept = lab.resource("a")
+    assert kept["id"] == "partial"
+    assert "exit status 1" in kept["initErrors"][0]
+    lab.clear("fail-create-a")
+    assert lab.good_up() == {"a": "update"}
+    assert "initErrors" not in lab.resource("a")
+
+
+def test_a_check_that_refuses_fails_only_that_resource(lab: Lab) -> None:
+    lab.write({"name": "a"}, {"name": "b"})
+    lab.good_up()
+    provider_check = "create must not be empty"
+    (lab.directory / "__main__.py").write_text(
+        "from pulumi_command import local\nlocal.Command('a', create='')\nlocal.Command('b', create='true')\n"
+    )
+    summary = lab.up()
+    assert failed(summary) == ["a"]
+    assert provider_check in summary.failures[0].error
+    assert ops(summary)["b"] == "update"
+
+
+def test_the_same_name_twice_is_refused(lab: Lab) -> None:
+    lab.write({"name": "a"}, {"name": "a"})
+    assert "registered twice" in str(lab.up().failures)
+
+
+def test_what_the_engine_does_not_serve_is_named(lab: Lab) -> None:
+    program = lab.directory / "__main__.py"
+    program.write_text("import pulumi\npulumi.StackReference('organization/other/dev')\n")
+    assert "StackReference" in lab.up().failures[0].error
+    program.write_text(
+        "import pulumi\nfrom pulumi_command import local\n"
+        "local.Command('a', create='true', opts=pulumi.ResourceOptions(import_='x'))\n"
+    )
+    assert "the import option" in lab.up().failures[0].error
+    program.write_text("from pulumi_command import local\nlocal.run(command='true')\n")
+    assert "command:local:run" in lab.up().failures[0].error
+    program.write_text(
+        "import pulumi\nclass T(pulumi.CustomResource):\n    pass\nT('gcp:x:Y', 'a', {}, pulumi.ResourceOptions())\n"
+    )
+    assert "no provider for package 'gcp'" in lab.up().failures[0].error
+
+
+def test_cancelling_lets_the_running_step_finish_and_keeps_its_state(lab: Lab) -> None:
+    lab.write(
+        {"name": "slow", "run": "until test -e go-on; do sleep 0.05; done; echo done"},
+        {"name": "next", "depends_on": ["slow"]},
+    )
+    engine: Engine
+
+    def watch(event: Any) -> None:
+        if isinstance(event, ResourceStarted) and event.name == "slow":
+            engine.cancel()
+            lab.set("go-on")
+
+    lab.on_event = watch
+    engine = lab.engine()
+    summary = engine.up()
+    assert summary.cancelled
+    assert not summary.ok
+    assert lab.names() == ["slow"]
+    lab.on_event = None
+    assert lab.good_up() == {"next": "create"}
+
+
+def test_a_killed_engine_leaves_a_pending_operation_and_a_lock_that_is_taken_over(lab: Lab) -> None:
+    lab.write({"name": "first"}, {"name": "slow", "depends_on": ["first"], "run": "sleep 60"})
+    code = (
+        "import sys; from pathlib import Path; from tests.engine.harness import Lab\n"
+        "from halab.embedded.engine import Engine; from tests.engine.local_command import LocalCommand\n"
+        "d = Path(sys.argv[1]); f = lambda: LocalCommand(d)\n"
+        f"Engine(d, {STACK!r}, d / 'state', {PASSPHRASE!r}, {{'command': f}}).up()\n"
+    )
+    root = Path(__file__).parents[2]
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(lab.directory)],
+        env={**os.environ, "PYTHONPATH": f"{root}:{root / 'src'}"},
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 20
+        log = lab.directory / "log"
+        while not (log.exists() and "create slow" in log.read_text()):
+            assert time.monotonic() < deadline, "the slow command never started"
+            time.sleep(0.05)
+        with pytest.raises(LockedError, match=f"pid {child.pid}"):
+            lab.up()
+    finally:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    (pending,) = lab.state()["pending_operations"]
+    assert pending["type"] == "creating"
+    assert pending["resource"]["urn"].endswith("::slow")
+    lab.write({"name": "first"}, {"name": "slow", "depends_on": ["first"]})
+    lab.events.clear()
+    # The salt was derived with the real iteration count by the killed engine.
+    assert lab_with_real_keys(lab).ok
+    said = [event.text for event in lab.events if isinstance(event, Diagnostic)]
+    assert any(f"lock of pid {child.pid}" in text for text in said)
+    assert any("was being created" in text for text in said)
+    assert lab.state()["pending_operations"] == []
+    assert lab.names() == ["first", "slow"]
+
+
+def lab_with_real_keys(lab: Lab) -> Any:
+    from halab.embedded.engine import cipher
+
+    quick, cipher.ITERATIONS = cipher.ITERATIONS, 1_000_000
+    try:
+        return lab.up()
+    finally:
+        cipher.ITERATIONS = quick
+
+
+def test_every_finished_step_is_on_disk_before_it_is_reported(lab: Lab) -> None:
+    from halab.embedded.engine import ResourceFinished
+
+    missing: list[str] = []
+
+    def watch(event: Any) -> None:
+        if isinstance(event, ResourceFinished) and event.urn.rpartition("::")[2] not in (*lab.names(), "lab-test"):
+            missing.append(event.urn)
+
+    lab.on_event = watch
+    lab.write(*({"name": f"n{i}"} for i in range(12)))
+    lab.good_up()
+    assert missing == []
+
+
+def test_a_damaged_state_names_the_file_and_its_backup(lab: Lab) -> None:
+    lab.write({"name": "a"})
+    lab.good_up()
+    lab.write({"name": "a"}, {"name": "b"})
+    lab.good_up()
+    file = lab.directory / "state" / "lab" / "test.json"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(StateError, match=r"test\.json is damaged.*test\.json\.bak"):
+        lab.up()
+    os.replace(file.with_name("test.json.bak"), file)
+    assert lab.good_up() == {"b": "create"}
+
+
+def test_a_state_in_the_wrong_order_is_refused(lab: Lab) -> None:
+    lab.write({"name": "a"}, {"name": "b", "uses": ["a"]})
+    lab.good_up()
+    tree = lab.engine().export()
+    tree["deployment"]["resources"].reverse()
+    with pytest.raises(StateError, match="not in the state before it"):
+        lab.engine().import_(tree)
+    assert lab.names() == ["a", "b"]
+
+
+def test_a_dead_childs_program_reports_its_exit(lab: Lab) -> None:
+    (lab.directory / "__main__.py").write_text("import os\nos._exit(7)\n")
+    assert "exit code 7" in lab.up().failures[0].error
+    (lab.directory / "__main__.py").write_text("import nothing_like_it\n")
+    assert "nothing_like_it" in lab.up().failures[0].error
+
+
+def test_refresh_takes_over_drift_and_forgets_what_is_gone(lab: Lab) -> None:
+    lab.write({"name": "a"}, {"name": "b", "uses": ["a"]}, {"name": "c"})
+    lab.good_up()
+    (lab.directory / "drift-a").write_text("drifted")
+    lab.set("gone-c")
+    summary = lab.engine().refresh()
+    assert summary.ok
+    assert ops(summary) == {"a": "refresh", "c": "delete"}
+    assert lab.resource("a")["outputs"]["stdout"] == "drifted"
+    assert sorted(lab.names()) == ["a", "b"]
+    assert not lab.engine().refresh().changed
+    lab.clear("gone-c")
+    assert lab.good_up(refresh=True) == {"b": "update", "c": "create"}
+
+
+def test_refresh_drops_references_to_what_is_gone(lab: Lab) -> None:
+    lab.write({"name": "a"}, {"name": "b", "depends_on": ["a"], "deleted_with": "a"})
+    lab.good_up()
+    lab.set("gone-a")
+    lab.engine().refresh()
+    assert "dependencies" not in lab.resource("b")
+    assert "deletedWith" not in lab.resource("b")
+    lab.log()
+    lab.engine().destroy()
+    assert lab.log() == ["delete b"]
