@@ -15,7 +15,7 @@ from halab.workspace import Workspace
 SYSTEM = "qemu:///system"
 EMBEDDED = "embedded"
 _ANSWER_LIMIT = 10.0
-_SOCKETS = ("/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock")
+SOCKETS = ("/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def choose(workspace: Workspace) -> Choice:
         return Choice(False, SYSTEM, "the stack file says so")
     if asked != "auto":
         return Choice(False, asked, "the stack file says so")
-    if any(Path(path).exists() for path in _SOCKETS) and answers(SYSTEM):
+    if any(Path(path).exists() for path in SOCKETS) and answers(SYSTEM):
         return Choice(False, SYSTEM, "it answers")
     return _embedded(workspace, "no system libvirtd answers")
 
@@ -71,7 +71,7 @@ def choose(workspace: Workspace) -> Choice:
 def _embedded(workspace: Workspace, why: str) -> Choice:
     if os.geteuid() != 0:
         raise RefusedError(
-            f"{workspace.stack}: the embedded hypervisor ({why}) needs root, and no system libvirtd answers on {SYSTEM}: "
+            f"{workspace.stack}: the embedded hypervisor ({why}) needs root, and nothing answers on {SYSTEM}: "
             "run as root, or start libvirtd and join the group libvirt"
         )
     return Choice(True, Hypervisor(workspace.stack, workspace.state).uri, why)

@@ -10,7 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from halab.display.labels import label, stage
+from halab.labels import label, stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class RunTimes:
 
     @cached_property
     def critical_path(self) -> tuple[StepTime, ...]:
-        """The chain of steps, each waiting for the one before, that took longest; just the longest step if unordered."""
+        """The chain of steps, each waiting for the one before, that took longest."""
         times = {step.urn: step for step in self.steps}
         graph = {urn: set(self.after.get(urn, ())) for urn in {*times, *self.after}}
         try:
@@ -97,7 +97,7 @@ class RunTimes:
 
     @property
     def efficiency(self) -> float:
-        """1 is the best order there is: max(critical path, total over cores) ÷ makespan. More than 1: steps that wait."""
+        """max(critical path, total over cores) ÷ makespan: 1 is the best order there is."""
         return max(self.critical, self.per_core) / self.makespan if self.makespan else 1.0
 
     @property
@@ -172,7 +172,7 @@ class History:
         return History({**self.seconds, **done}, run.total / run.makespan if whole else self.together)
 
     def remaining(self, labels: Iterable[str], running: Mapping[str, float]) -> float | None:
-        """Seconds until steps not begun (`labels`) and begun ones (label to seconds so far) are done; None if unknown."""
+        """Seconds until steps not begun (`labels`) and begun ones (label to seconds so far) are done, if known."""
         waiting = [self.seconds.get(one) for one in labels]
         begun = [(self.seconds.get(one), so_far) for one, so_far in running.items()]
         known = [s for s in waiting if s is not None] + [s for s, _ in begun if s is not None]

@@ -24,7 +24,7 @@ BUILDABLE = frozenset({Variant.COLLAPSED})
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What must be known about a stack that is up: `hypervisor` is "embedded" or a libvirt URI, `engine` cli or embedded.
+    """What must be known about a stack that is up: `hypervisor` is "embedded" or a libvirt URI, `engine` its name.
 
     `fenced`: fence device to the seconds of its proof; `verified`: when the last verification passed (UTC, ISO 8601).
     """
@@ -66,6 +66,11 @@ class Workspace:
     def engine_state(self) -> Path:
         """The folder of Pulumi's checkpoints, in the layout of its file backend; shared by all stacks."""
         return self.state / "pulumi"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The stack's state, in the place and form where the Pulumi CLI's file backend has it too."""
+        return self.engine_state / ".pulumi" / "stacks" / "halab" / f"{self.stack}.json"
 
     @property
     def logs(self) -> Path:
@@ -113,10 +118,10 @@ class Workspace:
                 f"up builds {', '.join(sorted(BUILDABLE))}"
             )
 
-    def passphrase(self) -> str:
+    def passphrase(self, *, keep: bool = True) -> str:
         """What encrypts secrets in the state: $PULUMI_CONFIG_PASSPHRASE, its _FILE, or this host's own, made once.
 
-        Raises RefusedError when the named file cannot be read.
+        Without `keep` one that is made is not written. Raises RefusedError when the named file cannot be read.
         """
         given = os.environ.get("PULUMI_CONFIG_PASSPHRASE")
         if given is not None:
@@ -124,7 +129,10 @@ class Workspace:
         named = os.environ.get("PULUMI_CONFIG_PASSPHRASE_FILE")
         path = Path(named) if named else self.state / "passphrase"
         if not named and not path.exists():
-            write_text(path, secrets.token_hex(24) + "\n")
+            made = secrets.token_hex(24)
+            if not keep:
+                return made
+            write_text(path, made + "\n")
         try:
             return path.read_text().strip()
         except OSError as error:

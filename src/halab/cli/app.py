@@ -68,5 +68,6 @@ def _expected(error: Exception) -> bool:
             "halab.embedded.hypervisor.paths.HypervisorError",
             "halab.embedded.provider.ProviderError",
             "halab.host.install.InstallError",
+            "halab.host.pulumi_cli.PulumiCliError",
         }
     )

@@ -39,4 +39,4 @@ def preview(
 ) -> int:
     from halab.actions.preview import run
 
-    return run(options.workspace(stack), model=model, as_json=as_json)
+    return run(options.workspace(stack), model_only=model, as_json=as_json)

@@ -27,10 +27,10 @@ The last line counts the tests of all tiers; exit code 1 when one failed."""
 
 
 def register(app: typer.Typer) -> None:
-    app.command("test", help=HELP, epilog=EPILOG)(test)
+    app.command("test", help=HELP, epilog=EPILOG)(run_tests)
 
 
-def test(
+def run_tests(
     fast: Annotated[bool, typer.Option("--fast", help="Without the lab tier.")] = False,
     tier: Annotated[list[str] | None, typer.Option(metavar="TIER", help="Only this tier.")] = None,
 ) -> int:

@@ -10,9 +10,9 @@ from typing import Any
 
 from rich.text import Text
 
-from halab.display.labels import label, type_of
 from halab.embedded.engine.events import Change
 from halab.embedded.provider import UNKNOWN
+from halab.labels import label, type_of
 
 Steps = Iterable[tuple[str, str, Mapping[str, Change]]]
 

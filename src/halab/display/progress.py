@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from halab.display.labels import is_work, label, stage
 from halab.embedded.engine.events import Event, ResourceFinished, ResourceStarted
+from halab.labels import is_work, label, stage
 from halab.timing import History, StepTime
 
 #: Operations that are no change to the cloud.

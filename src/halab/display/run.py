@@ -16,10 +16,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from halab.display.labels import label
 from halab.display.progress import Progress
 from halab.display.text import duration
 from halab.embedded.engine.events import Diagnostic, Event, Planned, ResourceFinished, ResourceLog, ResourceStarted
+from halab.labels import label
 
 _SHOWN = 12
 

@@ -1,0 +1,104 @@
+"""Examine the host, and install what it lacks."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from halab import hypervisors
+from halab.display import text
+from halab.display.model import table
+from halab.errors import DONE, REFUSED, RefusedError
+from halab.host import doctor as host
+from halab.host import pulumi_cli
+from halab.host.doctor import Check, Demand, Verdict
+from halab.workspace import Workspace
+
+_STYLES = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
+
+
+def run(workspace: Workspace, *, install: bool, yes: bool, as_json: bool) -> int:
+    console = text.console(error=as_json)
+    embedded = _embedded(workspace)
+    if install:
+        _install(workspace, embedded, yes, console)
+    checks = host.examine(demand(workspace, embedded))
+    if as_json:
+        rows = [{"name": c.name, "verdict": str(c.verdict), "seen": c.seen, "mend": c.mend} for c in checks]
+        print(json.dumps({"ok": not host.failed(checks), "checks": rows}, indent=1))
+    else:
+        console.print(findings(checks))
+        bad = host.failed(checks)
+        console.print()
+        console.print(f"{text.counted(len(bad), 'check')} failed" if bad else "this host can run the stack")
+    return REFUSED if host.failed(checks) else DONE
+
+
+def require(workspace: Workspace, hypervisor: hypervisors.Choice, console: Console) -> None:
+    """Print what is not as it should be. Raises RefusedError where the stack could not run."""
+    checks = host.examine(demand(workspace, hypervisor.embedded))
+    first = not workspace.checkpoint.exists()
+    noteworthy = [c for c in checks if c.verdict is Verdict.FAIL or (first and c.verdict is Verdict.WARN)]
+    if noteworthy:
+        console.print(findings(noteworthy))
+    if bad := host.failed(checks):
+        raise RefusedError(
+            f"this host lacks {', '.join(c.name for c in bad)} (above); nothing was created; "
+            "mend it, or see ./halab doctor; --no-doctor tries nevertheless"
+        )
+
+
+def demand(workspace: Workspace, embedded: bool) -> Demand:
+    """What the stack asks of the host. A disk's size is its upper limit: a fifth of it is what a node writes."""
+    nodes = workspace.topology.nodes
+    images = 2 * len({node.image for node in nodes})
+    return Demand(
+        memory=workspace.topology.memory,
+        disk=images + -(-sum(node.disk for node in nodes) // 5),
+        embedded=embedded,
+        state=workspace.state,
+    )
+
+
+def findings(checks: Iterable[Check]) -> RenderableType:
+    made = table("check", "", "seen", "to mend it")
+    for check in checks:
+        made.add_row(check.name, Text(str(check.verdict), style=_STYLES[check.verdict]), check.seen, check.mend)
+    return made
+
+
+def _embedded(workspace: Workspace) -> bool:
+    try:
+        return hypervisors.choose(workspace).embedded
+    except RefusedError:
+        return True
+
+
+def _install(workspace: Workspace, embedded: bool, yes: bool, console: Console) -> None:
+    def ask(plan: list[str]) -> bool:
+        for line in plan:
+            console.print(f"  {line}")
+        return _agreed("install these?", yes)
+
+    host.mend(embedded, ask, lambda line: console.print(line), workspace.state / "log" / "install.log", test=True)
+    lacking = pulumi_cli.lacking()
+    if not lacking:
+        return
+    if not pulumi_cli.reachable():
+        console.print("the Pulumi CLI cannot be fetched from here; the embedded engine is used")
+    elif _agreed(f"fetch the Pulumi CLI into {pulumi_cli.home()} ({'; '.join(lacking)})?", yes):
+        pulumi_cli.install(lambda line: console.print(line))
+
+
+def _agreed(question: str, yes: bool) -> bool:
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise RefusedError(f"{question} nobody to ask here: add --yes")
+    import typer
+
+    return typer.confirm(question)

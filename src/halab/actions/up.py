@@ -1,0 +1,272 @@
+"""Bring a stack up: host, images, hypervisor, program, fence proof, verification, and what took how long."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from halab import engines, hypervisors
+from halab.actions import cloud, doctor, image
+from halab.display import text
+from halab.display.progress import Progress, work
+from halab.display.run import RunDisplay
+from halab.display.times import times
+from halab.embedded.engine.events import Summary
+from halab.embedded.hypervisor.hypervisor import Hypervisor
+from halab.errors import DONE, FAILED, RefusedError
+from halab.host.probe import virt_type
+from halab.labels import label
+from halab.timing import History, RunTimes, dependencies
+from halab.workspace import Workspace, write_json
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    engine: engines.Asked = "auto"
+    until: tuple[str, ...] = ()
+    verify: bool = True
+    fence_proof: bool = True
+    doctor: bool = True
+    refresh: bool = False
+    every_step: bool = False
+    verbose: bool = False
+    json: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What one run of the program did; `times` is None when there was nothing to do."""
+
+    summary: Summary
+    times: RunTimes | None
+    log: Path
+
+
+def run(workspace: Workspace, options: UpOptions) -> int:
+    began = time.time()
+    console = text.console(error=options.json)
+    workspace.refuse_unbuildable()
+    targets = _targets(workspace, options.until)
+    engine, hypervisor = engines.choose(options.engine), hypervisors.choose(workspace)
+    console.print(f"{engine}\n{hypervisor}")
+    if options.doctor:
+        doctor.require(workspace, hypervisor, console)
+    image.ensure(workspace, console)
+    _start(workspace, hypervisor, engine)
+    runner = engines.runner(workspace, engine, hypervisor, _domain_type(workspace))
+    built = _build(workspace, runner, options, targets, _refresh_needed(workspace, hypervisor, options), console)
+    ok = built.summary.ok
+    _tell(workspace, built, console)
+    proof: dict[str, float] = {}
+    checks: list[dict[str, Any]] = []
+    if ok and not options.until:
+        if options.fence_proof and (missing := _unproven(workspace)):
+            proof = _prove(workspace, missing, console)
+            ok = len(proof) == len(missing)
+        if ok and options.verify:
+            ok, checks = _verify(workspace, built, bool(proof), console)
+    if built.times is not None:
+        console.print()
+        console.print(times(built.times, every_step=options.every_step))
+    console.print()
+    console.print(
+        Text.assemble(
+            (f"{workspace.stack} is {'up' if ok else 'not well'}", "bold green" if ok else "bold red"),
+            f" after {text.duration(time.time() - began)}",
+        )
+    )
+    if options.json:
+        print(json.dumps(_document(workspace, runner, built, proof, checks, ok, time.time() - began), indent=1))
+    elif ok and built.times is not None:
+        _next(workspace, runner, console)
+    return DONE if ok else FAILED
+
+
+def _targets(workspace: Workspace, until: tuple[str, ...]) -> tuple[str, ...]:
+    """What the engine is limited to: the steps of `until`, all before them, and every VM. Raises RefusedError."""
+    if not until:
+        return ()
+    plan = workspace.plan
+    for name in until:
+        if name not in plan.by_name:
+            near = [known for known in plan.by_name if name.partition("@")[0].partition(".")[0] in known][:8]
+            raise RefusedError(
+                f"--until {name}: no such step; "
+                + (f"near it: {', '.join(near)}" if near else "see ./halab graph --kind steps")
+            )
+    needed = {*until, *(before for name in until for before in plan.ancestors(name))}
+    stages = {plan.by_name[name].stage for name in needed}
+    return (*sorted(needed | stages), "bootstrap", "fencing", workspace.stack, "urn:pulumi:**libvirt:**")
+
+
+def _start(workspace: Workspace, hypervisor: hypervisors.Choice, engine: engines.Engine) -> None:
+    """The hypervisor runs, and this process is where the VMs can be reached. Before any thread is started."""
+    workspace.note(hypervisor=hypervisor.name, engine=engine.name)
+    if hypervisor.embedded:
+        embedded = Hypervisor(workspace.stack, workspace.state)
+        embedded.start()
+        embedded.enter()
+
+
+def _domain_type(workspace: Workspace) -> str:
+    asked = workspace.topology.stack.hypervisor.domain_type
+    return virt_type(workspace.state).domain_type if asked == "auto" else asked
+
+
+def _refresh_needed(workspace: Workspace, hypervisor: hypervisors.Choice, options: UpOptions) -> bool:
+    """Whether what the state says of the VMs is not so: after a reboot of the host, or when one was removed by hand."""
+    if options.refresh:
+        return True
+    if not workspace.checkpoint.exists():
+        return False
+    known = workspace.checkpoint.read_text()
+    seen = cloud.domains(workspace, hypervisor.uri)
+    return any(
+        seen[node.name] not in ("running", "idle", "in shutdown") and f'"{node.domain}"' in known
+        for node in workspace.topology.nodes
+    )
+
+
+def _build(
+    workspace: Workspace,
+    runner: engines.Runner,
+    options: UpOptions,
+    targets: tuple[str, ...],
+    refresh: bool,
+    console: Console,
+) -> Built:
+    """Refresh where asked, preview, and run what the preview found to do."""
+    log = workspace.new_log("up")
+    history = History.read(workspace.history)
+    expected: frozenset[str] = frozenset()
+    if refresh:
+        console.print("looking at what is really there")
+        refreshed = runner.refresh(lambda event: None)
+        if not refreshed.ok:
+            return Built(refreshed, None, log)
+    if runner.name == "embedded":
+        planned = runner.preview(lambda event: None, targets)
+        if planned.ok and not planned.changed:
+            return Built(planned, None, log)
+        expected = work(planned.steps)
+    progress = Progress(time.time(), expected, history)
+    display = RunDisplay(f"up {workspace.stack}", progress, console, log, verbose=options.verbose)
+    with display, _interruptible(runner, console):
+        summary = runner.up(display.feed, targets)
+    found = RunTimes(tuple(progress.finished), len(os.sched_getaffinity(0)), dependencies(runner.resources()))
+    if found.steps:
+        write_json(workspace.paths.root / "times.json", found.as_json())
+        learned = history.learn(found)
+        write_json(workspace.history, {"seconds": learned.seconds, "together": learned.together})
+    return Built(summary, found if found.steps else None, log)
+
+
+@contextmanager
+def _interruptible(runner: engines.Runner, console: Console) -> Iterator[None]:
+    """Ctrl-C once: nothing new is started; twice: running operations are given up."""
+    times_pressed = 0
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal times_pressed
+        times_pressed += 1
+        runner.cancel()
+        console.print(
+            "interrupted: running steps go on to their end, nothing new starts (Ctrl-C again: give them up)"
+            if times_pressed == 1
+            else "interrupted again: giving up"
+        )
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _tell(workspace: Workspace, built: Built, console: Console) -> None:
+    summary = built.summary
+    if built.times is None and summary.ok:
+        console.print(f"nothing to do: {text.counted(len(summary.steps), 'resource')} as they should be")
+        return
+    for failure in summary.failures:
+        lines = failure.error.strip().splitlines() or ["no reason given"]
+        head = label(failure.urn) if failure.urn else "the program"
+        console.print(Text.assemble((f"failed: {head}", "bold red"), f": {lines[0]}"))
+        for one in lines[1:16]:
+            console.print(Text(f"    {one}"))
+    if not summary.ok:
+        what = "interrupted" if summary.cancelled else f"{text.counted(len(summary.failures), 'failure')}"
+        again = f"./halab up --stack {workspace.stack}"
+        console.print(f"{what}; log: {built.log}; a node's own logs: ./halab logs NODE; to go on: {again}")
+
+
+def _unproven(workspace: Workspace) -> tuple[str, ...]:
+    """Nodes that can be fenced and whose fencing was never fired."""
+    record = workspace.record()
+    known = record.fenced if record else {}
+    clusters = workspace.topology.clusters
+    return tuple(node.name for c in clusters for node in (*c.members, *c.remotes) if node.name not in known)
+
+
+def _prove(workspace: Workspace, nodes: tuple[str, ...], console: Console) -> dict[str, float]:
+    """Fire the fencing of each node once; node to seconds for those that came back."""
+    from halab.actions import fencing
+
+    return fencing.prove(workspace, nodes, console)
+
+
+def _verify(workspace: Workspace, built: Built, fenced: bool, console: Console) -> tuple[bool, list[dict[str, Any]]]:
+    """Ask the cloud, unless nothing has changed since it last answered well."""
+    from halab.actions import verify
+
+    record = workspace.record()
+    if built.times is None and not fenced and record and record.verified:
+        console.print(f"verified {record.verified} and unchanged since; ./halab verify asks again")
+        return True, []
+    report = verify.ask(workspace, console)
+    return report.ok, [{"check": f.check, "ok": f.ok, "evidence": f.evidence} for f in report.findings]
+
+
+def _next(workspace: Workspace, runner: engines.Runner, console: Console) -> None:
+    """What a user does with a cloud that is up."""
+    outputs = runner.outputs()
+    for name, url in (outputs.get("endpoints") or {}).items():
+        console.print(f"  {name:<10} {url}")
+    console.print(f"  CA         {outputs.get('ca_certificate', '')}")
+    console.print(f"  next: ./halab status · ./halab ssh · ./halab down   (--stack {workspace.stack})")
+
+
+def _document(
+    workspace: Workspace,
+    runner: engines.Runner,
+    built: Built,
+    proof: dict[str, float],
+    checks: list[dict[str, Any]],
+    ok: bool,
+    seconds: float,
+) -> dict[str, Any]:
+    return {
+        "stack": workspace.stack,
+        "ok": ok,
+        "seconds": round(seconds, 1),
+        "engine": runner.name,
+        "changed": built.times is not None,
+        "counts": dict(built.summary.counts),
+        "failures": [{"resource": label(f.urn), "error": f.error} for f in built.summary.failures],
+        "fence_proof": proof,
+        "checks": checks,
+        "times": built.times.as_json() if built.times else None,
+        "log": str(built.log),
+        "outputs": dict(runner.outputs()),
+    }

@@ -1,0 +1,74 @@
+"""Ask the cloud whether it works."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from halab import hypervisors
+from halab.actions import cloud
+from halab.display import text
+from halab.errors import DONE, FAILED
+from halab.workspace import Workspace
+
+if TYPE_CHECKING:
+    from halab.verify import Finding, Report
+
+
+def run(workspace: Workspace, *, junit: Path | None, as_json: bool) -> int:
+    hypervisors.reach(workspace)
+    console = text.console(error=as_json)
+    report = ask(workspace, console)
+    if junit:
+        report.write_junit(junit)
+    if as_json:
+        found = [{"check": f.check, "ok": f.ok, "evidence": f.evidence, "seconds": f.seconds} for f in report.findings]
+        print(json.dumps({"stack": workspace.stack, "ok": report.ok, "checks": found}, indent=1))
+    return DONE if report.ok else FAILED
+
+
+def ask(workspace: Workspace, console: Console) -> Report:
+    """Every question, each answer printed as it comes; the stack's record notes whether it passed."""
+    report = asyncio.run(_ask(workspace, console))
+    passed = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}" if report.ok else ""
+    workspace.note(verified=passed)
+    good = len(report.findings) - len(report.failed)
+    console.print(
+        Text.assemble(
+            (
+                f"verify: {good} of {text.counted(len(report.findings), 'check')} passed",
+                "bold green" if report.ok else "bold red",
+            )
+        )
+    )
+    return report
+
+
+async def _ask(workspace: Workspace, console: Console) -> Report:
+    from halab import verify
+
+    own = cloud.keys(workspace)
+    names: dict[str, set[str]] = {}
+    for step in workspace.plan.steps:
+        names.setdefault(step.node, set()).update(step.secrets)
+    async with cloud.remote(workspace) as remote:
+        context = verify.Context(
+            topology=workspace.topology,
+            run=remote.run,
+            secrets=own.secrets,
+            ca=own.ca,
+            state=tuple(path for path in (workspace.engine_state, workspace.logs) if path.exists()),
+            secret_names={node: frozenset(found) for node, found in names.items()},
+        )
+        return await verify.run(context, on_finding=lambda finding: console.print(line(finding)))
+
+
+def line(finding: Finding) -> Text:
+    mark = ("ok    ", "green") if finding.ok else ("FAILED", "bold red")
+    return Text.assemble(mark, f" {finding.check}: ", (finding.evidence, "dim" if finding.ok else ""))

@@ -1,0 +1,76 @@
+"""A stack's VMs and steps as tables."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from components.steps import StepGraph
+from components.topology import Topology
+from components.variant import Membership
+from halab.display.text import counted
+
+
+def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return made
+
+
+def topology(found: Topology) -> RenderableType:
+    """VMs, networks and VIPs."""
+    nodes = table(
+        "node", "address", "vCPUs", "MiB", "GiB", "image", "cluster", "services", right=("vCPUs", "MiB", "GiB")
+    )
+    for node in found.nodes:
+        membership = "" if node.membership is Membership.NONE else f"{node.cluster} ({node.membership})"
+        nodes.add_row(
+            node.name,
+            str(node.ip),
+            str(node.vcpus),
+            str(node.memory),
+            str(node.disk),
+            node.image,
+            membership,
+            " ".join(node.services),
+        )
+    networks = table("network", "CIDR", "bridge", "host's address")
+    for network in found.networks:
+        networks.add_row(network.key, str(network.cidr), network.bridge, str(network.host.ip))
+    vips = table("VIP", "address", "services", "may be held by")
+    for vip in found.vips:
+        vips.add_row(vip.name, str(vip.ip), " ".join(vip.services), " ".join(vip.nodes))
+    stack = found.stack
+    head = Text(
+        f"{stack.name}: variant {stack.variant}, {counted(len(found.nodes), 'VM')}, "
+        f"{found.memory / 1024:.1f} GiB of memory, {sum(node.disk for node in found.nodes)} GiB of disk at most"
+    )
+    return Group(head, "", nodes, "", networks, "", vips)
+
+
+def steps(plan: StepGraph) -> RenderableType:
+    """The waves, and the critical path by number of steps."""
+    waves = table("wave", "steps", right=("wave",))
+    for number, wave in enumerate(plan.waves(), 1):
+        waves.add_row(str(number), "  ".join(_grouped(step.name for step in wave)))
+    critical = plan.critical_path()
+    chain = " → ".join(step.name for step in critical)
+    return Group(
+        Text(f"{counted(len(plan.steps), 'step')} in {counted(len(plan.waves()), 'wave')}"),
+        "",
+        waves,
+        "",
+        Text(f"longest chain, {counted(len(critical), 'step')}: {chain}"),
+    )
+
+
+def _grouped(names: object) -> list[str]:
+    """`galera.configure@controller-1` and its like on other nodes as `galera.configure@controller-1,2,3`."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name in names:  # type: ignore[attr-defined]
+        action, _, node = name.partition("@")
+        role, _, ordinal = node.rpartition("-")
+        groups.setdefault((action, role), []).append(ordinal)
+    return [f"{action}@{role}-{','.join(ordinals)}" if role else action for (action, role), ordinals in groups.items()]
