@@ -109,6 +109,16 @@ reload_units() {
     done
 }
 
+# schema_at_head NAME HOST CA_FILE SECRET: the database NAME, which its own user of that name reads, is at the versions
+# that this image's packages make it (noted there when the image was built).
+schema_at_head() {
+    local seen
+    [ -s "/usr/share/halab/schema/$1" ] || return 1
+    seen=$(mysql --defaults-extra-file=<(printf '[client]\nhost=%s\nuser=%s\npassword=%s\nssl-ca=%s\n' "$2" "$1" \
+        "$(secret "$4")" "$3") -N -B -e 'SELECT version_num FROM alembic_version ORDER BY 1' "$1") || return 1
+    [ "$seen" = "$(cat "/usr/share/halab/schema/$1")" ]
+}
+
 # service_token URL CA_FILE USER SECRET: a token of a service's user in the project service, on stdout.
 service_token() {
     local answer token
@@ -132,10 +142,14 @@ run_action() {
     chmod 0750 "$HALAB_LOG"
     exec 3>&1 4>&2 >>"$log" 2>&1 </dev/null
     printf -- '--- %s %s\n' "$(date -u +%FT%TZ)" "$HALAB_STEP $action"
+    # Not `( … ) || status=$?`: bash ignores set -e in whatever a condition runs.
+    set +e
     (
+        set -e
         case $action in *_down) ;; *) put_files ;; esac
         "$action"
-    ) || status=$?
+    )
+    status=$?
     if ((status)); then
         printf '%s failed with %s; the end of %s:\n' "$HALAB_STEP" "$status" "$log" >&4
         tail -n 15 "$log" >&4
