@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from halab.embedded.engine import Engine, Event, Planned, Summary
+from halab.embedded.provider import Provider
 from tests.engine.local_command import LocalCommand
 
 PROGRAMS = Path(__file__).with_name("programs")
@@ -27,6 +29,7 @@ class Lab:
     salt: str = ""
     events: list[Event] = field(default_factory=list)
     provider: LocalCommand | None = None
+    factory: Callable[[], Provider] | None = None
     on_event: Any = None
 
     def __post_init__(self) -> None:
@@ -62,7 +65,7 @@ class Lab:
             STACK,
             self.directory / "state",
             passphrase,
-            {"command": factory},
+            {"command": self.factory or factory},
             on_event=record,
             **rest,
         )
@@ -84,12 +87,15 @@ class Lab:
         return lines
 
     def state(self) -> dict[str, Any]:
-        return json.loads((self.directory / "state" / "lab" / f"{STACK}.json").read_text())["checkpoint"]["latest"]
+        file = self.directory / "state" / "lab" / f"{STACK}.json"
+        found: dict[str, Any] = json.loads(file.read_text())["checkpoint"]["latest"]
+        return found
 
     def resource(self, name: str) -> dict[str, Any]:
         found = [r for r in self.state()["resources"] if r["urn"].endswith(f"::{name}") and not r.get("delete")]
         assert len(found) == 1, (name, found)
-        return found[0]
+        one: dict[str, Any] = found[0]
+        return one
 
     def names(self) -> list[str]:
         """The names of everything in the state but the Stack and default providers, in state order."""
@@ -107,7 +113,7 @@ class Lab:
 
 
 def ops(summary: Summary) -> dict[str, str]:
-    """name -> op; for a replacement "replace", preceded by "early-" for dependents deleted ahead and not replaced."""
+    """name -> op for everything that is not the same; a replacement is "replace"."""
     found: dict[str, str] = {}
     for op, urn, _ in summary.steps:
         if op in ("same", "create-replacement", "delete-replaced"):

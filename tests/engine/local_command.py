@@ -59,7 +59,7 @@ class LocalCommand:
         self, type_: str, call: Call, id_: str, old_inputs: Props, old_outputs: Props, inputs: Props, *, preview: bool
     ) -> Props:
         self.calls.append(f"update {call.urn}")
-        kept = {key: old_outputs[key] for key in ("stdout", "stderr") if key in old_outputs}
+        kept: Props = {key: old_outputs[key] for key in ("stdout", "stderr") if key in old_outputs}
         if preview:
             return {**inputs, **kept}
         what = "update" if inputs.get("update") else "create"

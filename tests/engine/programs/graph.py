@@ -10,6 +10,7 @@ from pulumi_command import local
 
 spec = json.loads(Path("graph.json").read_text())
 log = spec["log"]
+here = Path(log).parent
 made: dict[str, Any] = {}
 
 # Options that are lists of resources, a resource, or plain values.
@@ -51,7 +52,7 @@ class Group(pulumi.ComponentResource):
 def step(name: str, item: dict[str, Any]) -> local.Command:
     # A file named fail-create-NAME makes the command fail without being one of its inputs.
     def say(what: str) -> str:
-        return f"echo {what} {name} >> {log} && test ! -e fail-{what}-{name}"
+        return f"echo {what} {name} >> {log} && test ! -e {here}/fail-{what}-{name}"
 
     environment: dict[str, Any] = dict(item.get("env", {}))
     environment |= {f"FROM_{other}": made[other].stdout for other in item.get("uses", [])}

@@ -383,18 +383,26 @@ class Deployment(Run):
             return self._same(decision.old, decision.new)
         if decision.op == "update" and decision.old is not None:
             return self._update(decision.old, decision.new)
-        for entry in decision.early:
-            self._delete_ahead(entry)
+        spared = [entry for entry in decision.early if self._delete_ahead(entry)]
         if decision.delete_first and decision.old is not None:
-            self._delete_ahead(decision.old)
+            try:
+                self._delete_ahead(decision.old)
+            except EngineError:
+                # What was to go down with it is still there.
+                for entry in spared:
+                    self.journal.amend(entry, entry.was)
+                self.journal.commit()
+                raise
         return self._create(decision)
 
-    def _delete_ahead(self, entry: Entry) -> None:
+    def _delete_ahead(self, entry: Entry) -> bool:
+        """Deletes one old resource before its replacement; says whether another's deletion is to take it along."""
         if entry.now is None:
-            return
+            return False
         after = None if entry.now.delete else marked(entry.now, pending_replacement=True)
         spared = entry.now.deleted_with in self._planner.deletes
         self.delete("delete-replaced", entry, dry_run=self.dry_run, spared=spared, after=after)
+        return spared
 
     def _same(self, old: Entry, new: Resource) -> Outcome:
         if state.is_provider(new.type):

@@ -1,7 +1,8 @@
 """Decides what each registration means. Pure bookkeeping: no provider operation runs here, only Check and Diff.
 
-The rules are those of the Pulumi engine's step generator (pkg/resource/deploy/step_generator.go); the caller
-serializes the calls, execution happens outside.
+The rules are those of the Pulumi engine's step generator (pkg/resource/deploy/step_generator.go), with one
+exception: what an interrupted replacement already deleted is not deleted a second time. The caller serializes the
+calls, execution happens outside.
 """
 
 from __future__ import annotations
