@@ -46,12 +46,17 @@ def _address(topology: Topology) -> str:
     return "gcomm://" + ",".join(node.name for node in topology.running(Service.GALERA))
 
 
-def provider_options(topology: Topology) -> dict[str, str]:
+def seed(topology: Topology) -> Node:
+    """The member that makes a new cluster: of equal ones the agent promotes the last of the address first."""
+    return topology.running(Service.GALERA)[-1]
+
+
+def provider_options(topology: Topology, node: Node) -> dict[str, str]:
     """wsrep_provider_options: `evs.*` may not be shorter than what a busy emulated guest needs to answer."""
     suspect = topology.stack.timers.galera_suspect
     return {
         "gcache.size": "32M",
-        "evs.keepalive_period": "PT3S",
+        "gmcast.listen_addr": f"ssl://{node.ip}:{REPLICATION_PORT}",
         "evs.suspect_timeout": f"PT{suspect}S",
         "evs.inactive_timeout": f"PT{2 * suspect}S",
         "evs.install_timeout": f"PT{2 * suspect}S",
@@ -64,7 +69,7 @@ def provider_options(topology: Topology) -> dict[str, str]:
 
 def config(topology: Topology, node: Node) -> str:
     """The file of MariaDB's configuration directory that sorts last."""
-    options = ";".join(f"{key}={value}" for key, value in provider_options(topology).items())
+    options = ";".join(f"{key}={value}" for key, value in provider_options(topology, node).items())
     return f"""[mariadbd]
 bind-address = {node.ip}
 skip-name-resolve
@@ -107,7 +112,7 @@ def _files(topology: Topology, node: Node) -> tuple[File, ...]:
 def steps(topology: Topology) -> tuple[Step, ...]:
     nodes = topology.running(Service.GALERA)
     managed = topology.managed(Service.GALERA)
-    first = nodes[0]
+    first = seed(topology)
     members = " ".join(str(node.ip) for node in nodes)
     arbiters = len(topology.running(Service.GARBD))
     users = databases(topology)

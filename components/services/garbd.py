@@ -9,18 +9,18 @@ from components.recipe import File, Recipe
 from components.secrets import CA_PEM, ENDPOINT_PEM
 from components.services import galera, openstack
 from components.steps import Step, on
-from components.topology import Topology
+from components.topology import Node, Topology
 from components.variant import Service
 
 RECIPE = Recipe(Path(__file__).with_suffix(".sh"))
 CERTIFICATE = "/etc/halab/garbd.pem"
 
 
-def config(topology: Topology) -> str:
+def config(topology: Topology, node: Node) -> str:
     """/etc/default/garb: the same group, timeouts and TLS as the members."""
     members = " ".join(f"{node.ip}:{galera.REPLICATION_PORT}" for node in topology.running(Service.GALERA))
     options = {
-        **galera.provider_options(topology),
+        **galera.provider_options(topology, node),
         "socket.ssl_cert": CERTIFICATE,
         "socket.ssl_key": CERTIFICATE,
     }
@@ -41,7 +41,7 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         recipe=RECIPE,
         action="configure",
         env=env,
-        files=(File("/etc/default/garb", config(topology)),),
+        files=(File("/etc/default/garb", config(topology, node)),),
         secrets=frozenset({CA_PEM, ENDPOINT_PEM}),
         after=frozenset({f"machine.secrets@{node.name}"}),
     )

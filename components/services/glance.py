@@ -7,7 +7,7 @@ from pathlib import Path
 from components.parts import Resource, ServicePart
 from components.recipe import File, Recipe
 from components.services import nfs, openstack
-from components.services.openstack import CA_FILE, GLANCE, KEYSTONE
+from components.services.openstack import GLANCE, KEYSTONE
 from components.steps import Step
 from components.topology import Node, Topology
 from components.variant import Service
@@ -92,7 +92,7 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         node=chosen,
         recipe=RECIPE,
         action="schema",
-        env={"OWNER": GLANCE.user, "CA_FILE": CA_FILE},
+        env=openstack.schema_env(topology, GLANCE),
         after=frozenset({f"glance.configure@{chosen}", "database.ready", "haproxy.ready"}),
         timeout=900,
     )

@@ -14,6 +14,10 @@ configure() {
 }
 
 schema() {
+    if schema_at_head "$OWNER" "$DATABASE_HOST" "$CA_FILE" GLANCE_DB; then
+        say "glance: schema at head, as the image brought it"
+        return
+    fi
     runuser -u "$OWNER" -- env HOME=/var/lib/glance glance-manage db_sync ||
         fail "glance-manage db_sync failed; see $HALAB_LOG/$HALAB_STEP.log"
     say "glance: schema at head"

@@ -80,6 +80,11 @@ def database(topology: Topology, api: Api) -> dict[str, str]:
     }
 
 
+def schema_env(topology: Topology, api: Api) -> dict[str, str]:
+    """What the action `schema` of an API's recipe needs to look at its database."""
+    return {"OWNER": api.user, "CA_FILE": CA_FILE, "DATABASE_HOST": topology.endpoint_host(Service.GALERA)}
+
+
 def memcached_servers(topology: Topology) -> str:
     return ",".join(f"{node.ip}:11211" for node in topology.running(Service.MEMCACHED))
 
@@ -117,6 +122,7 @@ def uwsgi(api: Api, node: Node, extra: Mapping[str, str] | None = None) -> str:
                 "chdir": f"/var/lib/{api.user}",
                 "name": api.unit,
                 "need-app": "true",
+                "single-interpreter": "true",
                 "processes": "1",
                 "threads": "4",
                 "enable-threads": "true",

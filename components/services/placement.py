@@ -59,7 +59,7 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         node=chosen,
         recipe=RECIPE,
         action="schema",
-        env={"OWNER": PLACEMENT.user},
+        env=openstack.schema_env(topology, PLACEMENT),
         after=frozenset({f"placement.configure@{chosen}", "database.ready", "haproxy.ready"}),
         timeout=900,
     )

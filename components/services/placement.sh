@@ -8,6 +8,10 @@ configure() {
 }
 
 schema() {
+    if schema_at_head "$OWNER" "$DATABASE_HOST" "$CA_FILE" PLACEMENT_DB; then
+        say "placement: schema at head, as the image brought it"
+        return
+    fi
     runuser -u "$OWNER" -- env HOME=/var/lib/placement placement-manage db sync ||
         fail "placement-manage db sync failed; see $HALAB_LOG/$HALAB_STEP.log"
     say "placement: schema at head"

@@ -12,9 +12,9 @@ import uuid
 from typing import Any
 
 import keystone.conf  # type: ignore[import-not-found]
-from keystone import exception  # type: ignore[import-not-found]
+from keystone import exception
 from keystone.cmd import bootstrap  # type: ignore[import-not-found]
-from keystone.common import driver_hints  # type: ignore[import-not-found]
+from keystone.common import driver_hints, sql  # type: ignore[import-not-found]
 from keystone.common.sql import upgrades  # type: ignore[import-not-found]
 
 PROVIDERS = bootstrap.PROVIDERS
@@ -91,10 +91,12 @@ def main() -> None:
     with open(sys.argv[1], encoding="utf-8") as file:
         wanted = json.load(file)
     passwords = dict(line.rstrip("\n").split("=", 1) for line in sys.stdin)
+    # The order of keystone.cmd.cli.main.
     keystone.conf.configure()
+    sql.initialize()
+    keystone.conf.set_default_for_default_log_levels()
     keystone.conf.CONF(args=[], project="keystone")
     keystone.conf.setup_logging()
-    keystone.conf.set_external_opts_defaults()
     sync()
 
     identity = next(service for service in wanted["services"] if service["type"] == "identity")
