@@ -1,0 +1,31 @@
+"""What several pure tests start from."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from components.secrets import Secrets
+from components.topology import Topology, derive
+from components.variant import load
+
+PROJECT = Path(__file__).resolve().parents[2]
+STACKS = sorted(path.stem.removeprefix("Pulumi.") for path in (PROJECT / "stacks").glob("Pulumi.*.yaml"))
+
+
+@pytest.fixture(params=STACKS)
+def topology(request: pytest.FixtureRequest) -> Topology:
+    """The topology of each stack file in turn."""
+    return derive(load(PROJECT, request.param))
+
+
+@pytest.fixture
+def collapsed() -> Topology:
+    return derive(load(PROJECT, "collapsed"))
+
+
+@pytest.fixture(scope="session")
+def secrets() -> Secrets:
+    return Secrets(b"a" * 32, datetime(2026, 1, 1, tzinfo=UTC))
