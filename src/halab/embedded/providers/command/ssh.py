@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import wait
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncssh
@@ -31,6 +32,17 @@ RETRY_FIRST, RETRY_REFUSED, RETRY_ANSWERED = 0.1, 1.0, 5.0
 KEX = ("curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256")
 CIPHERS = ("chacha20-poly1305@openssh.com", "aes128-gcm@openssh.com", "aes128-ctr")
 POLL = 0.25
+ENDING = 15.0
+GONE = (
+    asyncssh.DisconnectError,
+    asyncssh.ChannelOpenError,
+    asyncssh.SFTPConnectionLost,
+    asyncssh.SFTPNoConnection,
+    OSError,
+)
+MARK = b"halab-session:"
+ANNOUNCE = "echo halab-session:$$ >&2\n"
+END_SESSION = (Path(__file__).parent / "end_session.sh").read_bytes()
 
 T = TypeVar("T")
 
@@ -71,6 +83,11 @@ class Progress:
     dials: int = 0
     connected: bool = False
     last: str = "none"
+    task: asyncio.Task[Any] | None = None
+
+    def cancel(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
 
     def unanswered(self, why: str) -> ProviderError:
         waited = time.monotonic() - self.started
@@ -113,18 +130,35 @@ class Slot:
 
 
 class Session(asyncssh.SSHClientSession[bytes]):
-    """One running command. `status` stays None when the connection ended before the command did."""
+    """One running command. `status` stays None when the connection ended before the command did.
+
+    `leader` is the remote session's id: the first line of stderr, written by ANNOUNCE and taken out here. sshd sends
+    no signal to a command of root, so this is how a command is ended.
+    """
 
     def __init__(self, capture: Capture) -> None:
         self.capture = capture
         self.status: int | None = None
+        self.leader: int | None = None
         self.ended = asyncio.Event()
+        self._first: bytes | None = b""
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
-        if datatype == asyncssh.EXTENDED_DATA_STDERR:
-            self.capture.err(data)
-        else:
+        if datatype != asyncssh.EXTENDED_DATA_STDERR:
             self.capture.out(data)
+            return
+        if self._first is not None:
+            self._first += data
+            line, newline, rest = self._first.partition(b"\n")
+            if not newline and MARK.startswith(line[: len(MARK)]):
+                return
+            data = self._first
+            self._first = None
+            if line.startswith(MARK) and line[len(MARK) :].isdigit():
+                self.leader = int(line[len(MARK) :])
+                data = rest
+        if data:
+            self.capture.err(data)
 
     def exit_status_received(self, status: int) -> None:
         self.status = status
@@ -182,17 +216,21 @@ class Ssh:
         asyncio.run_coroutine_threadsafe(self._close_all(), loop).result(OPENING)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(OPENING)
+        loop.close()
 
     def _wait(self, call: Call, progress: Progress, coroutine: Coroutine[Any, Any, T]) -> T:
-        future = asyncio.run_coroutine_threadsafe(self._bounded(call, progress, coroutine), self._running())
+        loop = self._running()
+        future = asyncio.run_coroutine_threadsafe(self._bounded(call, progress, coroutine), loop)
         while not wait([future], timeout=POLL).done:
             if call.cancelled.is_set():
-                future.cancel()
+                loop.call_soon_threadsafe(progress.cancel)
+                wait([future], timeout=ENDING)
                 raise progress.unanswered("cancelled")
         return future.result()
 
     @staticmethod
     async def _bounded(call: Call, progress: Progress, coroutine: Coroutine[Any, Any, T]) -> T:
+        progress.task = asyncio.current_task()
         limit = asyncio.timeout(call.timeout)
         try:
             async with limit:
@@ -236,7 +274,7 @@ class Ssh:
                     channel.write_eof()
                     await session.ended.wait()
                 except asyncio.CancelledError:
-                    await _kill(channel, session)
+                    await _end(link, channel, session)
                     raise
                 except (asyncssh.Error, OSError):
                     await session.ended.wait()  # it ended without reading its input
@@ -252,7 +290,7 @@ class Ssh:
                 try:
                     await _put(await _sftp(link), progress.endpoint, path, content, name)
                     return
-                except (asyncssh.ConnectionLost, asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, OSError):
+                except GONE:
                     link.retired = True
                     progress.connected = False
                     if not reused:
@@ -339,6 +377,7 @@ class Ssh:
             link.connection.abort()
         for link in links:
             await link.connection.wait_closed()
+        await asyncio.get_running_loop().shutdown_default_executor()
 
 
 async def _open(
@@ -354,7 +393,7 @@ async def _open(
 
     variables = [f"{name}={value}" for name, value in environment.items()]
     starting = asyncio.create_task(
-        link.connection.create_session(confirmed, command, env=variables, encoding=None, request_pty=False)
+        link.connection.create_session(confirmed, ANNOUNCE + command, env=variables, encoding=None, request_pty=False)
     )
     confirmation = asyncio.create_task(opened.wait())
     try:
@@ -375,18 +414,12 @@ async def _open(
         confirmation.cancel()
 
 
-async def _kill(channel: asyncssh.SSHClientChannel[bytes], session: Session) -> None:
-    """End the remote process group: asked first, then killed."""
-    for name in ("TERM", "KILL"):
-        try:
-            channel.send_signal(name)
-            async with asyncio.timeout(2):
-                await session.ended.wait()
-            return
-        except TimeoutError:
-            continue
-        except (asyncssh.Error, OSError):
-            return
+async def _end(link: Link, channel: asyncssh.SSHClientChannel[bytes], session: Session) -> None:
+    """End the remote session's processes."""
+    with contextlib.suppress(asyncssh.Error, OSError, TimeoutError):
+        if session.leader is not None:
+            async with asyncio.timeout(ENDING):
+                await link.connection.run(f"sh -s {session.leader}", input=END_SESSION, encoding=None)
     channel.abort()
 
 
