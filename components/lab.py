@@ -11,6 +11,7 @@ import pulumi
 from pulumi_command import local
 
 from components.bootstrap import Bootstrap
+from components.cluster import fencing
 from components.images import Image
 from components.machine import Fabric, Machine
 from components.secrets import Secrets
@@ -44,8 +45,8 @@ class Lab(pulumi.ComponentResource):
             node.name: Machine(self.fabric, node, seed(topology, node, secrets), domain_type, mine)
             for node in topology.nodes
         }
-        fencing = self._fence_daemon() if topology.stack.cluster.fencing is Fencing.XVM and topology.clusters else None
-        after = [fencing] if fencing else []
+        daemon = self._fence_daemon() if topology.stack.cluster.fencing is Fencing.XVM and topology.clusters else None
+        after = [daemon] if daemon else []
         self.bootstrap = Bootstrap(plan, topology, secrets, self.machines, after, mine)
         self.outputs: dict[str, Any] = {
             "vips": {vip.name: str(vip.ip) for vip in topology.vips},
@@ -70,7 +71,7 @@ class Lab(pulumi.ComponentResource):
                 {
                     "name": cluster.name,
                     "addresses": [str(node.ip) for node in cluster.members],
-                    "domains": [node.domain for node in (*cluster.members, *cluster.remotes)],
+                    "domains": [node.domain for node in fencing.targets(topology, cluster)],
                 }
                 for cluster in topology.clusters
             ],

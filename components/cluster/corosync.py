@@ -1,0 +1,72 @@
+"""corosync: the ring of a cluster's full members, encrypted with the stack's key (corosync.conf(5))."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from components.cluster import fencing
+from components.recipe import File, Recipe
+from components.steps import Step, on
+from components.topology import Cluster, Node, Topology
+from components.variant import Role
+
+RECIPE = Recipe(Path(__file__).with_suffix(".sh"))
+_NODE = "    node {{\n        name: {name}\n        nodeid: {nodeid}\n        ring0_addr: {address}\n    }}\n"
+AUTHKEY, PACEMAKER_AUTHKEY = "COROSYNC_AUTHKEY", "PACEMAKER_AUTHKEY"
+
+
+def nodeid(node: Node) -> int:
+    """Stable whatever other nodes come and go."""
+    return 1000 * (1 + list(Role).index(node.role)) + node.ordinal
+
+
+def config(topology: Topology, cluster: Cluster) -> str:
+    """corosync.conf, the same on every member. `wait_for_all`: no member fences others before it once saw them."""
+    nodes = "".join(_NODE.format(name=node.name, nodeid=nodeid(node), address=node.ip) for node in cluster.members)
+    return f"""totem {{
+    version: 2
+    cluster_name: {topology.stack.name}-{cluster.name}
+    transport: knet
+    crypto_cipher: aes256
+    crypto_hash: sha256
+    token: {topology.stack.timers.token}
+}}
+nodelist {{
+{nodes}}}
+quorum {{
+    provider: corosync_votequorum
+    wait_for_all: 1
+}}
+logging {{
+    to_logfile: yes
+    logfile: /var/log/corosync/corosync.log
+    to_syslog: no
+    timestamp: on
+}}
+"""
+
+
+def steps(topology: Topology) -> tuple[Step, ...]:
+    """`corosync.configure@N` and `corosync.start@N` (corosync, then Pacemaker) on every full member."""
+    found: list[Step] = []
+    for cluster in topology.clusters:
+        for node in cluster.members:
+            configure = Step(
+                name=on(RECIPE, "configure", node.name),
+                node=node.name,
+                recipe=RECIPE,
+                action="configure",
+                env={"FENCE_KEY_FILE": fencing.KEY_FILE},
+                files=(File("/etc/corosync/corosync.conf", config(topology, cluster)),),
+                secrets=frozenset({AUTHKEY, PACEMAKER_AUTHKEY, fencing.KEY}),
+                after=frozenset({f"machine.secrets@{node.name}"}),
+            )
+            start = Step(
+                name=on(RECIPE, "start", node.name),
+                node=node.name,
+                recipe=RECIPE,
+                action="start",
+                after=frozenset({configure.name}),
+            )
+            found += [configure, start]
+    return tuple(found)

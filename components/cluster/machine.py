@@ -1,0 +1,23 @@
+"""What every node is before anything else: booted, reachable, and holding its secrets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from components.recipe import Recipe
+from components.steps import Step, on
+from components.topology import Topology
+
+RECIPE = Recipe(Path(__file__).with_suffix(".sh"))
+
+
+def steps(topology: Topology) -> tuple[Step, ...]:
+    """`machine.ready@N` and, after it, `machine.secrets@N` for every node."""
+    found: list[Step] = []
+    for node in topology.nodes:
+        ready = Step(on(RECIPE, "ready", node.name), node.name, RECIPE, "ready", timeout=900)
+        secrets = Step(
+            on(RECIPE, "secrets", node.name), node.name, RECIPE, "secrets", after=frozenset({ready.name}), timeout=120
+        )
+        found += [ready, secrets]
+    return tuple(found)

@@ -1,0 +1,42 @@
+# shellcheck shell=bash
+# The cluster as a whole, from its first member. formed: MEMBERS; push: CIB_FILE.
+
+online() {
+    local state member
+    state=$(crm_mon -1 --include=nodes --output-as=xml) || return 1
+    for member in $MEMBERS; do
+        if ! grep -Eq "<node name=\"$member\".* online=\"true\".* pending=\"false\"" <<<"$state"; then
+            printf '%s is not online\n' "$member"
+            return 1
+        fi
+    done
+}
+
+formed() {
+    retry_until 600 "members online: $MEMBERS" online
+    say "pacemaker: $(wc -w <<<"$MEMBERS") members online"
+}
+
+# The difference between what is live and what is wanted, as one patch: nothing else of the CIB is touched.
+push_difference() {
+    local folder
+    folder=$(mktemp -d)
+    cibadmin --query >"$folder/live.xml"
+    python3 -IS /usr/local/lib/halab/cib_merge.py "$folder/live.xml" "$CIB_FILE" >"$folder/wanted.xml"
+    crm_verify --xml-file "$folder/wanted.xml" --verbose || fail "crm_verify refuses $CIB_FILE; see $HALAB_LOG/$HALAB_STEP.log"
+    if crm_diff --no-version --original "$folder/live.xml" --new "$folder/wanted.xml" >"$folder/patch.xml"; then
+        say "pacemaker: the configuration is as wanted"
+    else
+        cat "$folder/patch.xml"
+        cibadmin --patch --xml-file "$folder/patch.xml" || fail "the CIB took no patch; see $HALAB_LOG/$HALAB_STEP.log"
+        say "pacemaker: configuration pushed"
+    fi
+    rm -rf "$folder"
+}
+
+push() { with_lock cib push_difference; }
+
+ready() {
+    crm_verify --live-check || fail "crm_verify refuses the live CIB"
+    say "pacemaker: the live configuration is valid"
+}
