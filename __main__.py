@@ -7,10 +7,9 @@ import pulumi
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent / "src")]
 
-from components.plan import plan  # noqa: E402
-
 from components.lab import Lab  # noqa: E402
 from components.parts import endpoints  # noqa: E402
+from components.plan import plan  # noqa: E402
 from components.services import PARTS  # noqa: E402
 from components.topology import derive  # noqa: E402
 from components.variant import parse  # noqa: E402
