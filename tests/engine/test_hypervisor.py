@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import libvirt
+import libvirt  # type: ignore[import-untyped]
 import pytest
 
 from halab.embedded.hypervisor import FenceConfig, FenceGroup, Hypervisor, HypervisorError, Process

@@ -136,5 +136,5 @@ def _folded(value: str) -> str:
 
 def version_tuple(text: str) -> tuple[int, ...]:
     """The leading dotted numbers of a version: "1:10.0.2+ds-1" and "QEMU emulator version 10.0.2" give (10, 0, 2)."""
-    match = re.search(r"(?:^|\s|\d:)(\d+(?:\.\d+)*)", text)
+    match = re.search(r"(?:^|\s)(?:\d+:)?(\d+(?:\.\d+)*)", text)
     return tuple(int(part) for part in match[1].split(".")) if match else ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import pwd
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -31,7 +32,9 @@ class InstallError(Exception):
 
 
 def find(name: str) -> str | None:
-    """The path of a command (sbin folders included, which a user's PATH lacks) or of the first match of a glob."""
+    """The path of a command (the sbin folders included), the first match of a glob, or a user."""
+    if name.startswith("user:"):
+        return name if name.removeprefix("user:") in {entry.pw_name for entry in pwd.getpwall()} else None
     if name.startswith("/"):
         return next(iter(sorted(glob.glob(name))), None)
     return shutil.which(name, path=_SEARCH)

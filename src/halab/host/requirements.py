@@ -33,7 +33,8 @@ class Need(StrEnum):
 class Requirement:
     """One thing the host must have.
 
-    `anyof`: command names (searched on PATH and in the sbin folders) or absolute globs; one hit satisfies it.
+    `anyof`: command names (searched on PATH and in the sbin folders), absolute globs, or "user:" and a user's name; one
+    hit satisfies it.
     `packages`: what brings it; `on` overrides that per release.
     `backports`: releases on which it comes from the backports archive.
     """
@@ -92,6 +93,15 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         backports=_OLD,
     ),
     Requirement(
+        "libvirt's user",
+        "qemu runs as it, not as root",
+        ("user:libvirt-qemu",),
+        ("libvirt-daemon-driver-qemu",),
+        Need.EMBEDDED,
+        on=((Release.UBUNTU_2404, ("libvirt-daemon-system",)),),
+        backports=_OLD,
+    ),
+    Requirement(
         "libvirt's network driver",
         "makes the stack's bridges",
         ("/usr/lib/*/libvirt/connection-driver/libvirt_driver_network.so",),
@@ -134,6 +144,14 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         ("/bin/busybox", "/usr/bin/busybox"),
         ("busybox-static",),
     ),
+    Requirement(
+        "iptables",
+        "libvirt's network driver starts no network without; its nftables way needs more of the kernel",
+        ("iptables",),
+        ("iptables",),
+        Need.EMBEDDED,
+    ),
+    Requirement("mount", "the stack's mount namespace", ("mount",), ("mount",), Need.EMBEDDED),
     Requirement("ip", "network namespaces and bridges", ("ip",), ("iproute2",)),
     Requirement("ssh", "the way into the VMs", ("ssh",), ("openssh-client",)),
     Requirement("ssh-keygen", "keys of the stack", ("ssh-keygen",), ("openssh-client",)),
@@ -156,6 +174,9 @@ UNWANTED_UNITS: tuple[str, ...] = (
     "virtlogd.service",
     "virtlogd.socket",
     "virtlogd-admin.socket",
+    "virtlockd.service",
+    "virtlockd.socket",
+    "virtlockd-admin.socket",
     "virtqemud.service",
     "virtqemud.socket",
     "virtqemud-ro.socket",
