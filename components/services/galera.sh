@@ -38,6 +38,10 @@ start() {
     local state=/var/lib/mysql/grastate.dat
     if ! systemctl is-active --quiet mariadb; then
         if [ -n "$BOOTSTRAP" ] && ! elsewhere; then
+            # No cache: this directory has never been a member's since the image was made.
+            if [ -e "$state" ] && [ ! -e /var/lib/mysql/galera.cache ]; then
+                sed -i 's/^safe_to_bootstrap: 0/safe_to_bootstrap: 1/' "$state"
+            fi
             if [ -e "$state" ] && ! grep -q '^safe_to_bootstrap: 1' "$state"; then
                 fail "$state says another member went down last; run 'galera_new_cluster' on that one, then repeat"
             fi

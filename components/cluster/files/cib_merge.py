@@ -3,23 +3,34 @@
 import sys
 from xml.etree import ElementTree as ET
 
-live, wanted = (ET.parse(path).getroot() for path in sys.argv[1:3])
-configuration = live.find("configuration")
-for section in wanted.find("configuration"):
-    if section.tag == "nodes":
-        continue
-    old = configuration.find(section.tag)
-    if section.tag == "crm_config" and old is not None:
-        # Pacemaker keeps what it finds out for itself (dc-version, have-watchdog …) beside what was asked for.
-        asked = {pair.get("name") for pair in section.iter("nvpair")}
-        own = {"dc-version", "cluster-infrastructure", "have-watchdog", "last-lrm-refresh"}
-        for pair in old.iter("nvpair"):
-            if pair.get("name") in own - asked:
-                section[0].append(pair)
-    if old is None:
-        configuration.append(section)
-    else:
-        position = list(configuration).index(old)
-        configuration.remove(old)
-        configuration.insert(position, section)
-sys.stdout.write(ET.tostring(live, encoding="unicode"))
+#: What Pacemaker finds out for itself and keeps among the properties.
+OWN = {"dc-version", "cluster-infrastructure", "have-watchdog", "last-lrm-refresh"}
+
+
+def merge(live: ET.Element, wanted: ET.Element) -> None:
+    """Replace every section of `live` (a configuration element) but nodes by that of `wanted`."""
+    for section in wanted:
+        old = live.find(section.tag)
+        if section.tag == "nodes":
+            continue
+        if old is None:
+            live.append(section)
+            continue
+        if section.tag == "crm_config":
+            section[0].extend(pair for pair in old.iter("nvpair") if pair.get("name") in OWN)
+        position = list(live).index(old)
+        live.remove(old)
+        live.insert(position, section)
+
+
+def main(live_path: str, wanted_path: str) -> None:
+    live, wanted = ET.parse(live_path).getroot(), ET.parse(wanted_path).getroot()
+    old, new = live.find("configuration"), wanted.find("configuration")
+    if old is None or new is None:
+        sys.exit("no configuration element")
+    merge(old, new)
+    sys.stdout.write(ET.tostring(live, encoding="unicode"))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
