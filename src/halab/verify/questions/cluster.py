@@ -20,13 +20,14 @@ async def _settled(context: Context, cluster: Cluster) -> crm.ClusterState:
     deadline = asyncio.get_running_loop().time() + context.limit
     while True:
         state = await _state(context, cluster)
-        misplaced = list(_misplaced(context.topology, cluster, state))
+        misplaced = list(misplaced(context.topology, cluster, state))
         if not misplaced or asyncio.get_running_loop().time() > deadline:
             return state
         await asyncio.sleep(2)
 
 
-def _misplaced(topology: Topology, cluster: Cluster, state: crm.ClusterState) -> Iterator[str]:
+def misplaced(topology: Topology, cluster: Cluster, state: crm.ClusterState) -> Iterator[str]:
+    """What is not where the topology wants it, a line each."""
     members = tuple(sorted(node.name for node in cluster.members))
     for service in sorted(topology.stack.cluster.manages):
         expected = tuple(name for name in members if service in topology.node(name).services)
@@ -55,7 +56,8 @@ def _misplaced(topology: Topology, cluster: Cluster, state: crm.ClusterState) ->
             yield f"{resource.id}: not managed"
 
 
-def _members(cluster: Cluster, state: crm.ClusterState) -> Iterator[str]:
+def absent(cluster: Cluster, state: crm.ClusterState) -> Iterator[str]:
+    """What of quorum and membership is not as the topology wants it, a line each."""
     if not state.quorum:
         yield "no quorum"
     if state.maintenance:
@@ -78,13 +80,13 @@ async def clusters(context: Context) -> list[Finding]:
         failures = (f"{f.operation} on {f.node}: {f.reason}" for f in state.failures)
         vips = ", ".join(f"{v.name} on {''.join(state.where(v.resource))}" for v in context.topology.vips)
         found += [
-            all_of(f"{cluster.name}: quorum and members", _members(cluster, state), f"DC {state.dc}; online: {online}"),
+            all_of(f"{cluster.name}: quorum and members", absent(cluster, state), f"DC {state.dc}; online: {online}"),
             all_of(
                 f"{cluster.name}: no failed actions", failures, f"{len(state.resources)} resource instances, 0 failures"
             ),
             all_of(
                 f"{cluster.name}: every resource where it should be",
-                _misplaced(context.topology, cluster, state),
+                misplaced(context.topology, cluster, state),
                 f"VIPs: {vips}",
             ),
         ]
@@ -111,7 +113,7 @@ async def configuration(context: Context) -> list[Finding]:
             Finding(
                 f"{cluster.name}: the ring is encrypted and whole",
                 encrypted and whole,
-                f"{cipher.strip()}; {cluster.members[0].name} has {connected} of {len(cluster.members) - 1} peers connected",
+                f"{cipher.strip()}; {connected} of {len(cluster.members) - 1} peers connected",
             )
         )
     return found
