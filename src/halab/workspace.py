@@ -101,7 +101,7 @@ class Workspace:
         return record
 
     def new_log(self, command: str) -> Path:
-        """A file for one run's log; the last twenty are kept."""
+        """An empty file for one run's log; the last twenty are kept."""
         self.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
         for old in sorted(self.logs.glob("*.log"), key=lambda path: path.stat().st_mtime)[:-19]:
             old.unlink(missing_ok=True)

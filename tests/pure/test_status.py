@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from components.cluster import fencing
 from components.topology import Topology, derive
 from components.variant import load
 from halab import status
@@ -54,11 +55,7 @@ def crm_mon(topology: Topology, *, offline: str = "", quorum: bool = True) -> st
         + "</clone>"
         for service in sorted(topology.stack.cluster.manages)
     )
-    devices = "".join(
-        resource(f"fence-{target.name}{more}", "stonith:fence_xvm", members[0])
-        for target in (*cluster.members, *cluster.remotes)
-        for more in ("", "-2")
-    )
+    devices = "".join(resource(device, "stonith:fence_xvm", members[0]) for device in fencing.DEVICES)
     return (
         f'<pacemaker-result><summary><current_dc name="{members[0]}" with_quorum="{str(quorum).lower()}"/>'
         '<cluster_options maintenance-mode="false"/></summary><nodes>'

@@ -23,8 +23,7 @@ from halab.embedded.hypervisor import Fence, Hypervisor
 from halab.embedded.hypervisor.paths import HypervisorError
 from halab.errors import DONE, FAILED, HalabError
 from halab.keys import Keys, KeysError
-from halab.labels import label
-from halab.timing import History
+from halab.labels import is_work, label
 from halab.workspace import Workspace
 
 #: What `down` proves to be gone, in the order in which it says so, and the word a leftover's line begins with.
@@ -84,11 +83,20 @@ def _destroy(workspace: Workspace, engine: str, uri: str, console: Console, verb
     chosen = engines.choose("auto" if engine == "cli" else "embedded")
     choice = hypervisors.Choice(uri == Hypervisor(workspace.stack, workspace.state).uri, uri, "")
     runner = engines.runner(workspace, chosen, choice)
-    progress = Progress(time.time(), history=History())
+    progress = Progress(time.time(), _urns(workspace))
     with RunDisplay(f"down {workspace.stack}", progress, console, workspace.new_log("down"), verbose=verbose) as shown:
         summary = runner.destroy(shown.feed)
     for failure in summary.failures:
         console.print(Text(f"not deleted by the engine: {label(failure.urn)}: {failure.error.strip()}", style="yellow"))
+
+
+def _urns(workspace: Workspace) -> frozenset[str]:
+    """What the state has of what takes time to delete."""
+    try:
+        resources = json.loads(workspace.checkpoint.read_text())["checkpoint"]["latest"]["resources"]
+        return frozenset(one["urn"] for one in resources if is_work(one["urn"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return frozenset()
 
 
 def _forget(workspace: Workspace) -> None:

@@ -87,7 +87,7 @@ def _parts(workspace: Workspace, lines: int, reachable: bool) -> Iterator[tuple[
         yield "record.json", json.dumps({"hypervisor": record.hypervisor, "engine": record.engine}).encode()
     for folder, name in ((workspace.logs, "runs"), (workspace.paths.log, "hypervisor")):
         for path in sorted(folder.rglob("*.log*")):
-            if path.is_file():
+            if path.is_file() and path.stat().st_size:
                 yield f"{name}/{path.relative_to(folder)}", _end(path)
     times = workspace.paths.root / "times.json"
     if times.exists():

@@ -46,11 +46,11 @@ class UpOptions:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What one run of the program did; `times` is None when there was nothing to do."""
+    """What one run of the program did; `times` and `log` are None when there was nothing to do."""
 
     summary: Summary
     times: RunTimes | None
-    log: Path
+    log: Path | None
 
 
 def run(workspace: Workspace, options: UpOptions) -> int:
@@ -147,19 +147,19 @@ def _build(
     console: Console,
 ) -> Built:
     """Refresh where asked, preview, and run what the preview found to do."""
-    log = workspace.new_log("up")
     history = History.read(workspace.history)
     expected: frozenset[str] = frozenset()
     if refresh:
         console.print("looking at what is really there")
         refreshed = runner.refresh(lambda event: None)
         if not refreshed.ok:
-            return Built(refreshed, None, log)
+            return Built(refreshed, None, None)
     if runner.name == "embedded":
         planned = runner.preview(lambda event: None, targets)
         if planned.ok and not planned.changed:
-            return Built(planned, None, log)
+            return Built(planned, None, None)
         expected = work(planned.steps)
+    log = workspace.new_log("up")
     progress = Progress(time.time(), expected, history)
     display = RunDisplay(f"up {workspace.stack}", progress, console, log, verbose=options.verbose)
     with display, _interruptible(runner, console):
@@ -208,7 +208,8 @@ def _tell(workspace: Workspace, built: Built, console: Console) -> None:
     if not summary.ok:
         what = "interrupted" if summary.cancelled else f"{text.counted(len(summary.failures), 'failure')}"
         again = f"./halab up --stack {workspace.stack}"
-        console.print(f"{what}; log: {built.log}; a node's own logs: ./halab logs NODE; to go on: {again}")
+        where = f"; log: {built.log}" if built.log else ""
+        console.print(f"{what}{where}; a node's own logs: ./halab logs NODE; to go on: {again}")
 
 
 def _unproven(workspace: Workspace) -> tuple[str, ...]:
@@ -267,6 +268,6 @@ def _document(
         "fence_proof": proof,
         "checks": checks,
         "times": built.times.as_json() if built.times else None,
-        "log": str(built.log),
+        "log": str(built.log) if built.log else None,
         "outputs": dict(runner.outputs()),
     }

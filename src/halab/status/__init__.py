@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from components.cluster import fencing
 from components.topology import Node, Topology
 from components.variant import Membership, Service
 from halab import crm
@@ -98,7 +99,7 @@ class VipLine:
 
 @dataclass(frozen=True, slots=True)
 class FenceLine:
-    """`proof`: seconds of the last proof, None without one."""
+    """One node that can be fenced, by how many devices; `proof`: seconds of the last proof, None without one."""
 
     target: str
     devices: int
@@ -168,8 +169,7 @@ def _clusters(
 
 
 def _cluster_words(states: Mapping[str, crm.ClusterState]) -> Iterator[str]:
-    for name, state in states.items():
-        yield f"{name}: {'quorum' if state.quorum else 'NO QUORUM'}, coordinator {state.dc or 'none'}"
+    return (f"{name}: quorum, coordinator {state.dc}" for name, state in states.items() if state.quorum)
 
 
 def _node(topology: Topology, node: Node, answer: NodeAnswer, states: Mapping[str, crm.ClusterState]) -> NodeLine:
@@ -282,12 +282,7 @@ def _fencing(
         state = states.get(cluster.name)
         if state is None:
             continue
-        for node in (*cluster.members, *cluster.remotes):
-            devices = [r for r in state.resources if r.agent.startswith("stonith:") and _fences(r.id, node.name)]
-            started = bool(devices) and all(len(device.nodes) == 1 for device in devices)
+        devices = [one for one in state.resources if one.agent.startswith("stonith:")]
+        started = bool(devices) and all(len(one.nodes) == 1 for one in devices)
+        for node in fencing.targets(topology, cluster):
             yield FenceLine(node.name, len(devices), started, proofs.get(node.name))
-
-
-def _fences(device: str, node: str) -> bool:
-    """Fence devices are named after their target: fence-controller-1, and fence-controller-1-… for a second one."""
-    return device == f"fence-{node}" or device.startswith(f"fence-{node}-")
