@@ -20,8 +20,8 @@ async def _settled(context: Context, cluster: Cluster) -> crm.ClusterState:
     deadline = asyncio.get_running_loop().time() + context.limit
     while True:
         state = await _state(context, cluster)
-        misplaced = list(misplaced(context.topology, cluster, state))
-        if not misplaced or asyncio.get_running_loop().time() > deadline:
+        wrong = list(misplaced(context.topology, cluster, state))
+        if not wrong or asyncio.get_running_loop().time() > deadline:
             return state
         await asyncio.sleep(2)
 
