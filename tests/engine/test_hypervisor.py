@@ -14,7 +14,16 @@ from pathlib import Path
 import libvirt  # type: ignore[import-untyped]
 import pytest
 
-from halab.embedded.hypervisor import FenceConfig, FenceGroup, Hypervisor, HypervisorError, Process
+from halab.embedded.hypervisor import (
+    INSIDE_POOL,
+    Fence,
+    FenceConfig,
+    FenceGroup,
+    Hypervisor,
+    HypervisorError,
+    Paths,
+    Process,
+)
 from halab.embedded.hypervisor.waiting import wait_for
 from halab.host.install import exists
 from halab.host.requirements import Need, missing
@@ -355,3 +364,49 @@ def test_a_stack_fences_its_own_vm_only_with_its_own_key_and_only_for_whom_it_ma
     assert not key.exists()
     assert [process for process in hypervisor.processes() if process.role == "fence_virtd"] == []
     assert hypervisor.remove() == []
+
+
+@pytest.mark.skipif(not exists("fence_xvm"), reason="needs fence_xvm, which `halab doctor --test` installs")
+def test_a_fence_daemon_on_the_host_reaches_a_libvirtd_by_its_uri(
+    stack: Callable[[str], Hypervisor], tmp_path: Path
+) -> None:
+    hypervisor = stack("system")
+    hypervisor.start()
+    domain = with_vm(hypervisor)
+    guest = guest_on_the_bridge(hypervisor)
+    fence = Fence(Paths.of("other", tmp_path), hypervisor.uri)
+    fence.configure(FenceConfig(BRIDGE, os.urandom(512), (FenceGroup("mine", (GUEST,), ("tiny",)),)))
+    # the host's own mounts, and only the bridge's network
+    fence.start(["nsenter", "--target", str(one(hypervisor, "holder").pid), "--net", "--"])
+    try:
+        assert [process.role for process in fence.processes()] == ["fence_virtd"]
+        done = fence_xvm(guest, fence.key_file, "-H", "tiny", "-o", "off")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert not domain.isActive()
+    finally:
+        fence.remove()
+    assert fence.processes() == []
+    assert not fence.key_file.exists()
+
+
+def test_a_vm_with_a_disk_on_a_base_image_in_the_pool_may_write_it(stack: Callable[[str], Hypervisor]) -> None:
+    """The overlay is handed to qemu's user and back; the base, read by every VM, stays readable."""
+    hypervisor = stack("disks")
+    hypervisor.start()
+    base, overlay = hypervisor.paths.pool / "base.qcow2", hypervisor.paths.pool / "vm.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(base), "8M"], check=True)
+    inside = INSIDE_POOL / base.name
+    command = ["qemu-img", "create", "-q", "-u", "-f", "qcow2", "-F", "qcow2", "-b", str(inside), str(overlay), "8M"]
+    subprocess.run(command, check=True)
+    base.chmod(0o600)
+    overlay.chmod(0o600)
+    disk = f"""<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>
+      <source file='{INSIDE_POOL / overlay.name}'/><target dev='vda' bus='virtio'/></disk>"""
+    connection = libvirt.open(hypervisor.uri)
+    connection.networkDefineXML(NETWORK).create()
+    domain = connection.defineXML(DOMAIN.replace("<devices>", "<devices>" + disk))
+    domain.create()
+    assert domain.isActive()
+    assert overlay.stat().st_uid != 0
+    domain.destroy()
+    assert overlay.stat().st_uid == 0
