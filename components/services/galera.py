@@ -105,6 +105,9 @@ def _files(topology: Topology, node: Node) -> tuple[File, ...]:
     return (
         File(CONFIG, config(topology, node), "root", "mysql", 0o640),
         File("/usr/local/lib/halab/galera_check.py", _CHECK.read_text()),
+        File(
+            "/etc/systemd/system/mariadb.service.d/halab.conf", "[Service]\nTimeoutStartSec=900\nTimeoutStopSec=300\n"
+        ),
         File("/etc/systemd/system/galera-check.service", CHECK_UNIT.format(address=node.ip, port=CHECK_PORT)),
     )
 

@@ -8,7 +8,7 @@ configure() {
     install -d -m 2750 -o mysql -g adm /var/log/mysql
     getent passwd clustercheck >/dev/null ||
         useradd --system --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin --gid nogroup clustercheck
-    reload_units galera-check.service
+    reload_units galera-check.service mariadb.service
     converge_unit galera-check.service /etc/systemd/system/galera-check.service /usr/local/lib/halab/galera_check.py
     say "galera: configured"
 }
@@ -33,23 +33,26 @@ elsewhere() {
     return 1
 }
 
-# Without Pacemaker the first member makes a new cluster only if no other is up and nothing is lost by it.
-start() {
+# A new cluster loses nothing if this directory was never a member's (no cache), or was the last one's to go down.
+may_bootstrap() {
     local state=/var/lib/mysql/grastate.dat
-    if ! systemctl is-active --quiet mariadb; then
-        if [ -n "$BOOTSTRAP" ] && ! elsewhere; then
-            # No cache: this directory has never been a member's since the image was made.
-            if [ -e "$state" ] && [ ! -e /var/lib/mysql/galera.cache ]; then
-                sed -i 's/^safe_to_bootstrap: 0/safe_to_bootstrap: 1/' "$state"
-            fi
-            if [ -e "$state" ] && ! grep -q '^safe_to_bootstrap: 1' "$state"; then
-                fail "$state says another member went down last; run 'galera_new_cluster' on that one, then repeat"
-            fi
-            galera_new_cluster || fail "MariaDB did not start as a new cluster; see journalctl -u mariadb"
-        fi
+    [ -e "$state" ] || return 0
+    if [ ! -e /var/lib/mysql/galera.cache ]; then
+        sed -i 's/^safe_to_bootstrap: 0/safe_to_bootstrap: 1/' "$state"
+    fi
+    grep -q '^safe_to_bootstrap: 1' "$state"
+}
+
+# Without Pacemaker one member, BOOTSTRAP, makes the cluster, and only while no other is up.
+start() {
+    if [ -n "$BOOTSTRAP" ] && ! systemctl is-active --quiet mariadb && ! elsewhere; then
+        may_bootstrap || fail "another member went down last; run galera_new_cluster on the one whose" \
+            "/var/lib/mysql/grastate.dat says safe_to_bootstrap: 1, then repeat"
+        trap 'systemctl unset-environment _WSREP_NEW_CLUSTER' EXIT
+        systemctl set-environment _WSREP_NEW_CLUSTER=--wsrep-new-cluster
     fi
     converge_unit mariadb.service "$CONFIG" "$CERTIFICATE"
-    retry_until 300 "this node to be Synced" synced
+    retry_until 600 "this node to be Synced" synced
     say "galera: synced"
 }
 
