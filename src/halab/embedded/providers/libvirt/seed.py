@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import uuid
 from io import BytesIO
@@ -13,7 +12,8 @@ from pycdlib.pycdlibexception import PyCdlibException
 
 from halab.embedded.provider import Call, Created, Props, ProviderError
 from halab.embedded.providers.libvirt.host import Host, api, find
-from halab.embedded.providers.libvirt.volume import delete_volume, new_volume, upload, volume_xml
+from halab.embedded.providers.libvirt.upload import upload
+from halab.embedded.providers.libvirt.volume import delete_volume, new_volume, volume_xml
 from halab.embedded.providers.libvirt.xml import render
 from halab.embedded.providers.schema import Field, Fields, stated
 
@@ -43,8 +43,7 @@ class CloudInitDisk:
         with tempfile.TemporaryFile() as file:
             file.write(image)
             file.flush()
-            os.lseek(file.fileno(), 0, os.SEEK_SET)
-            upload(host, call, volume, file.fileno(), len(image))
+            upload(host, call, pool, volume, file.fileno())
         return Created(f"{volume.key()};{uuid.uuid4()}", stated(inputs))
 
     def read(self, host: Host, call: Call, id_: str, outputs: Props) -> Props | None:

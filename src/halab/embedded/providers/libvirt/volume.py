@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import time
 from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
@@ -13,6 +11,7 @@ from lxml import etree
 from halab.embedded.provider import Call, Created, Props, ProviderError
 from halab.embedded.providers.libvirt.host import Host, api, find, gone
 from halab.embedded.providers.libvirt.pool import XSLT
+from halab.embedded.providers.libvirt.upload import upload
 from halab.embedded.providers.libvirt.xml import node, render
 from halab.embedded.providers.schema import Field, Fields, stated
 
@@ -135,58 +134,6 @@ def delete_volume(host: Host, call: Call, key: str, pool_name: str) -> None:
                 raise
 
 
-def upload(host: Host, call: Call, volume: Any, source: int, size: int) -> None:
-    """Stream `size` bytes of the open file into the volume, its holes as holes. Deletes the volume when that fails.
-
-    The volume must read as zeros where the file has holes.
-    """
-    libvirt = api()
-    deadline = None if call.timeout is None else time.monotonic() + call.timeout
-    name = volume.name()
-    stream = host.connection().newStream(0)
-
-    def data(_stream: Any, length: int, _opaque: None) -> bytes:
-        if call.cancelled.is_set():
-            raise ProviderError(f"Volume {name}: upload cancelled")
-        if deadline is not None and time.monotonic() > deadline:
-            raise ProviderError(f"Volume {name}: upload of {size} bytes took longer than {call.timeout:.0f} s")
-        return os.read(source, length)
-
-    def section(_stream: Any, _opaque: None) -> tuple[bool, int]:
-        at = os.lseek(source, 0, os.SEEK_CUR)
-        if at >= size:
-            return False, 0
-        try:
-            start = os.lseek(source, at, os.SEEK_DATA)
-        except OSError:
-            start = size  # only a hole is left
-        end = os.lseek(source, at, os.SEEK_HOLE) if start == at else start
-        os.lseek(source, at, os.SEEK_SET)
-        return start == at, end - at
-
-    def skip(_stream: Any, length: int, _opaque: None) -> int:
-        os.lseek(source, length, os.SEEK_CUR)
-        return 0
-
-    try:
-        volume.upload(stream, 0, size, libvirt.VIR_STORAGE_VOL_UPLOAD_SPARSE_STREAM)
-        try:
-            stream.sparseSendAll(data, section, skip, None)
-            stream.finish()
-        except BaseException:
-            _abort(stream)
-            raise
-    except BaseException:
-        volume.delete(0)
-        raise
-
-
-def _abort(stream: Any) -> None:
-    libvirt = api()
-    with contextlib.suppress(libvirt.libvirtError):  # sendAll may have aborted it already
-        stream.abort()
-
-
 def _uploaded(host: Host, call: Call, pool: Any, inputs: Props) -> Any:
     name, path = inputs["name"], _local_path(inputs)
     for other in ("size", "baseVolumeId", "baseVolumeName"):
@@ -206,7 +153,7 @@ def _uploaded(host: Host, call: Call, pool: Any, inputs: Props) -> Any:
         tree = volume_xml(name, capacity=size, format_="raw")
         tree.insert(2, node("allocation", "0", unit="bytes"))
         volume = new_volume(host, call, pool, name, render(tree, inputs))
-        upload(host, call, volume, source, size)
+        upload(host, call, pool, volume, source)
     finally:
         os.close(source)
     host.refresh(pool, call)
