@@ -18,7 +18,7 @@ from halab.program import hypervisor, images, keys  # noqa: E402
 preview = pulumi.runtime.is_dry_run()
 stack = parse(pulumi.get_stack(), pulumi.Config("halab").require_object("stack"))
 topology = derive(stack)
-uri, domain_type = hypervisor(stack.name, stack.hypervisor)
+uri, domain_type = hypervisor(topology, preview)
 own = keys(topology, preview)
 urls = endpoints(topology, PARTS)
 lab = Lab(topology, plan(topology), own.secrets, images(topology, preview), uri, domain_type, urls, str(own.ca))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from components.images import Image, ImageFile
 from components.topology import Topology
-from components.variant import Hypervisor
-from halab.embedded.hypervisor.paths import Paths, state_folder
+from halab.embedded.hypervisor.paths import state_folder
 from halab.errors import RefusedError
-from halab.host.probe import virt_type
 from halab.image import cache, spec
 from halab.keys import Keys
 
@@ -18,12 +17,32 @@ URI, DOMAIN_TYPE = "HALAB_LIBVIRT_URI", "HALAB_DOMAIN_TYPE"
 _SYSTEM = "qemu:///system"
 
 
-def hypervisor(stack: str, asked: Hypervisor) -> tuple[str, str]:
-    """The libvirt URI and the domain type: from ./halab, else from the stack file, else the system's, as probed."""
-    named = {"auto": _SYSTEM, "system": _SYSTEM, "embedded": Paths.of(stack).uri}
-    uri = os.environ.get(URI) or named.get(asked.uri, asked.uri)
-    kind = os.environ.get(DOMAIN_TYPE) or asked.domain_type
-    return uri, virt_type(state_folder()).domain_type if kind == "auto" else kind
+def hypervisor(topology: Topology, preview: bool) -> tuple[str, str]:
+    """The libvirt URI and the domain type: those ./halab chose, else what it would choose for the stack."""
+    uri = os.environ.get(URI) or _chosen(topology, preview)
+    asked = os.environ.get(DOMAIN_TYPE) or topology.stack.hypervisor.domain_type
+    return uri, _probed(preview) if asked == "auto" else asked
+
+
+def _chosen(topology: Topology, preview: bool) -> str:
+    from halab.hypervisors import choose
+    from halab.workspace import Workspace
+
+    try:
+        return choose(Workspace(Path(__file__).resolve().parents[2], topology, state_folder())).uri
+    except RefusedError:
+        if preview:
+            return _SYSTEM
+        raise
+
+
+def _probed(preview: bool) -> str:
+    from halab.host.probe import virt_type
+
+    # A probe boots a guest and keeps its answer: not for a look at a host that nothing was ever brought up on.
+    if preview and not state_folder().exists():
+        return "kvm" if os.access("/dev/kvm", os.R_OK | os.W_OK) else "qemu"
+    return virt_type(state_folder()).domain_type
 
 
 def images(topology: Topology, preview: bool) -> dict[str, Image]:
