@@ -65,8 +65,9 @@ class Hypervisor:
         """Make it run: heal what is dead, start what is missing, leave what runs.
 
         Returns when libvirtd answers. With `fence`, fence_virtd is (re)started too, for which its bridge must exist;
-        one configured earlier is started again when it has died. A VM whose virtlogd was killed runs on, its console log
-        ends there. Raises HypervisorError.
+        one configured earlier is started again when it has died and its bridge is there: after a reboot of the host
+        that is so only at a second `start`, with the networks started in between. A VM whose virtlogd was killed runs
+        on; its console log ends there. Raises HypervisorError.
         """
         if os.geteuid() != 0:
             raise HypervisorError(
@@ -98,7 +99,7 @@ class Hypervisor:
     def stop(self) -> list[str]:
         """End every process of the stack, its VMs too: with the last one the namespaces, mounts and bridges vanish.
 
-        What is stored (domains, volumes, logs) stays for the next start. Returns what is left nevertheless.
+        What is stored (domains, volumes, logs, the fence key) stays for the next start. Returns what is left nevertheless.
         """
         with self._locked():
             return self._stop()
@@ -191,7 +192,7 @@ class Hypervisor:
         processes = self.processes()
         netns = self._recorded_netns(processes)
         # libvirtd first, lest it note as a crash what is an end; then its VMs, the logs they write, the namespaces
-        self.fence.remove()
+        self.fence.stop()
         for roles in (("libvirtd",), ("qemu",), ()):
             left = end(lambda roles=roles: _with_role(self.processes(), roles), grace=5.0 if roles else 2.0)  # type: ignore[misc]
             if left:
