@@ -65,6 +65,10 @@ class Remote:
         except TimeoutError:
             self._forget(node)
             raise RemoteError(node, f"no answer within {limit:.0f} s") from None
+        except asyncio.CancelledError:
+            # whoever gave up may have done so because the connection leads nowhere any more
+            self._forget(node)
+            raise
         except (OSError, asyncssh.Error) as error:
             self._forget(node)
             raise RemoteError(node, f"ssh to {self._addresses[node]}: {_reason(error)}") from None

@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from components.cluster.fencing import targets as fence_targets
 from halab import engines, hypervisors
 from halab.actions import cloud, doctor, image
 from halab.display import text
@@ -216,8 +217,9 @@ def _unproven(workspace: Workspace) -> tuple[str, ...]:
     """Nodes that can be fenced and whose fencing was never fired."""
     record = workspace.record()
     known = record.fenced if record else {}
-    clusters = workspace.topology.clusters
-    return tuple(node.name for c in clusters for node in (*c.members, *c.remotes) if node.name not in known)
+    topology = workspace.topology
+    able = (node.name for cluster in topology.clusters for node in fence_targets(topology, cluster))
+    return tuple(dict.fromkeys(name for name in able if name not in known))
 
 
 def _prove(workspace: Workspace, nodes: tuple[str, ...], console: Console) -> dict[str, float]:
