@@ -99,7 +99,7 @@ class Hypervisor:
     def stop(self) -> list[str]:
         """End every process of the stack, its VMs too: with the last one the namespaces, mounts and bridges vanish.
 
-        What is stored (domains, volumes, logs, the fence key) stays for the next start. Returns what is left nevertheless.
+        What is stored (domains, volumes, logs, the fence key) stays for the next start. Returns what is left after all.
         """
         with self._locked():
             return self._stop()
