@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,3 +31,10 @@ def collapsed() -> Topology:
 @pytest.fixture(scope="session")
 def secrets() -> Secrets:
     return Secrets(b"a" * 32, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+@pytest.fixture
+def state() -> Iterator[Path]:
+    """A folder for a stack's state, its path short enough for a socket's."""
+    with tempfile.TemporaryDirectory(prefix="hl-") as folder:
+        yield Path(folder)

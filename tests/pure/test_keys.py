@@ -12,28 +12,28 @@ from components.topology import Topology
 from halab.keys import Keys, KeysError
 
 
-def test_before_the_first_up_there_are_none_and_ephemeral_ones_leave_no_trace(tmp_path: Path) -> None:
-    assert Keys.load("mine", tmp_path) is None
-    first, second = Keys.ephemeral("mine", tmp_path), Keys.ephemeral("mine", tmp_path)
+def test_before_the_first_up_there_are_none_and_ephemeral_ones_leave_no_trace(state: Path) -> None:
+    assert Keys.load("mine", state) is None
+    first, second = Keys.ephemeral("mine", state), Keys.ephemeral("mine", state)
     assert first.secrets.seed != second.secrets.seed
-    assert list(tmp_path.iterdir()) == []
+    assert list(state.iterdir()) == []
 
 
-def test_keys_are_made_once(tmp_path: Path) -> None:
-    made = Keys.create("mine", tmp_path)
-    assert Keys.create("mine", tmp_path) == made
-    assert Keys.load("mine", tmp_path) == made
-    assert Keys.create("other", tmp_path).secrets.seed != made.secrets.seed
+def test_keys_are_made_once(state: Path) -> None:
+    made = Keys.create("mine", state)
+    assert Keys.create("mine", state) == made
+    assert Keys.load("mine", state) == made
+    assert Keys.create("other", state).secrets.seed != made.secrets.seed
 
 
-def test_of_many_who_make_them_at_once_all_get_the_same(tmp_path: Path) -> None:
+def test_of_many_who_make_them_at_once_all_get_the_same(state: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
-        seeds = {keys.secrets.seed for keys in pool.map(lambda _: Keys.create("mine", tmp_path), range(32))}
+        seeds = {keys.secrets.seed for keys in pool.map(lambda _: Keys.create("mine", state), range(32))}
     assert len(seeds) == 1
 
 
-def test_only_their_owner_reads_them(tmp_path: Path, collapsed: Topology) -> None:
-    keys = Keys.create("collapsed", tmp_path)
+def test_only_their_owner_reads_them(state: Path, collapsed: Topology) -> None:
+    keys = Keys.create("collapsed", state)
     keys.write_files(collapsed)
     assert keys.folder.stat().st_mode & 0o777 == 0o700
     files = list(keys.folder.iterdir())
@@ -41,8 +41,8 @@ def test_only_their_owner_reads_them(tmp_path: Path, collapsed: Topology) -> Non
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
 
 
-def test_ssh_finds_every_node_in_known_hosts_by_name_and_address(tmp_path: Path, collapsed: Topology) -> None:
-    keys = Keys.create("collapsed", tmp_path)
+def test_ssh_finds_every_node_in_known_hosts_by_name_and_address(state: Path, collapsed: Topology) -> None:
+    keys = Keys.create("collapsed", state)
     keys.write_files(collapsed)
     for node in collapsed.nodes:
         for name in (node.name, f"{node.name}.{collapsed.domain}", str(node.ip)):
@@ -51,8 +51,8 @@ def test_ssh_finds_every_node_in_known_hosts_by_name_and_address(tmp_path: Path,
             assert keys.secrets.ssh_public(node.name) in found
 
 
-def test_files_that_are_right_are_left_alone_and_wrong_ones_mended(tmp_path: Path, collapsed: Topology) -> None:
-    keys = Keys.create("collapsed", tmp_path)
+def test_files_that_are_right_are_left_alone_and_wrong_ones_mended(state: Path, collapsed: Topology) -> None:
+    keys = Keys.create("collapsed", state)
     keys.write_files(collapsed)
     before = {path: path.stat().st_mtime_ns for path in keys.folder.iterdir()}
     keys.write_files(collapsed)
@@ -64,12 +64,12 @@ def test_files_that_are_right_are_left_alone_and_wrong_ones_mended(tmp_path: Pat
     assert keys.ca.read_text() == keys.secrets.ca_pem
 
 
-def test_removal_leaves_nothing_but_what_is_not_theirs(tmp_path: Path, collapsed: Topology) -> None:
-    keys = Keys.create("collapsed", tmp_path)
+def test_removal_leaves_nothing_but_what_is_not_theirs(state: Path, collapsed: Topology) -> None:
+    keys = Keys.create("collapsed", state)
     keys.write_files(collapsed)
     keys.remove()
     assert not keys.folder.exists()
-    keys = Keys.create("collapsed", tmp_path)
+    keys = Keys.create("collapsed", state)
     (keys.folder / "fence_xvm.key").write_text("another's")
     keys.remove()
     assert [path.name for path in keys.folder.iterdir()] == ["fence_xvm.key"]
@@ -77,8 +77,8 @@ def test_removal_leaves_nothing_but_what_is_not_theirs(tmp_path: Path, collapsed
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"seed": "xyz", "made": "2026-01-01"}', '{"seed": "00", "made": "soon"}'])
-def test_a_damaged_seed_is_said_to_be_damaged(tmp_path: Path, text: str) -> None:
-    keys = Keys.create("mine", tmp_path)
+def test_a_damaged_seed_is_said_to_be_damaged(state: Path, text: str) -> None:
+    keys = Keys.create("mine", state)
     (keys.folder / "seed.json").write_text(text)
     with pytest.raises(KeysError, match="not the seed of stack mine"):
-        Keys.load("mine", tmp_path)
+        Keys.load("mine", state)

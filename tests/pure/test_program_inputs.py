@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,14 +15,13 @@ from halab.image.cache import FILES
 
 
 @pytest.fixture(autouse=True)
-def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A host without state and images, on which nothing is chosen yet; its path short enough for a socket's."""
-    with tempfile.TemporaryDirectory(prefix="hl-") as folder:
-        monkeypatch.setenv("HALAB_STATE", f"{folder}/state")
-        monkeypatch.setenv("HALAB_CACHE", f"{folder}/cache")
-        monkeypatch.delenv(program.URI, raising=False)
-        monkeypatch.delenv(program.DOMAIN_TYPE, raising=False)
-        yield Path(folder)
+def host(state: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A host without state and images, on which nothing is chosen yet."""
+    monkeypatch.setenv("HALAB_STATE", str(state / "state"))
+    monkeypatch.setenv("HALAB_CACHE", str(state / "cache"))
+    monkeypatch.delenv(program.URI, raising=False)
+    monkeypatch.delenv(program.DOMAIN_TYPE, raising=False)
+    return state
 
 
 def on(topology: Topology, uri: str, domain_type: str) -> Topology:
