@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 from components.topology import Topology, derive
 from components.variant import Service, load
 from halab.embedded.hypervisor import Hypervisor, state_folder
+from halab.keys import Keys
 from halab.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -170,8 +172,6 @@ def test_the_cloud_verifies_after_the_fault(story: Story) -> None:
 def test_a_bundle_of_logs_holds_no_secret(story: Story, tmp_path: Path) -> None:
     story.needs("up")
     import tarfile
-
-    from halab.keys import Keys
 
     assert story.halab("logs", "--bundle", str(tmp_path / "b.tgz"), limit=5 * MINUTE).returncode == 0
     keys = Keys.load(STACK, state_folder())
