@@ -171,7 +171,6 @@ def test_the_cloud_verifies_after_the_fault(story: Story) -> None:
 @pytest.mark.timeout(5 * MINUTE)
 def test_a_bundle_of_logs_holds_no_secret(story: Story, tmp_path: Path) -> None:
     story.needs("up")
-    import tarfile
 
     assert story.halab("logs", "--bundle", str(tmp_path / "b.tgz"), limit=5 * MINUTE).returncode == 0
     keys = Keys.load(STACK, state_folder())

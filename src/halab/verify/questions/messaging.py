@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets as random
 
-import amqp
+import amqp  # type: ignore[import-untyped]
 
 from components.topology import Node
 from components.variant import Service
