@@ -11,9 +11,14 @@ from xml.etree import ElementTree as ET
 from components.cluster import fencing
 from components.parts import Operation, Resource
 from components.topology import Cluster, Node, Topology, Vip
+from components.variant import Service
 
+#: Pacemaker 3.0's own.
+SCHEMA = "pacemaker-4.0"
 #: The pacemaker_remote resource agent's and the VIPs' time to answer on a loaded emulated guest.
 _SLOW = 90
+#: The interface in the cloud network (components/seed.py names it on every node).
+_CLOUD_NIC = "eth0"
 
 
 def properties(topology: Topology, cluster: Cluster) -> dict[str, str]:
@@ -93,9 +98,11 @@ def _remote(parent: ET.Element, topology: Topology, node: Node) -> None:
     _primitive(parent, node.name, "ocf:pacemaker:remote", parameters, operations)
 
 
-def _clone(parent: ET.Element, resource: Resource) -> None:
+def _clone(parent: ET.Element, cluster: Cluster, resource: Resource) -> None:
+    # Without clone-max an instance would wait for ever for each node that does not run the service.
+    instances = sum(resource.service in node.services for node in cluster.members)
     clone = ET.SubElement(parent, "clone", id=resource.clone)
-    _set(clone, "meta_attributes", f"{resource.clone}-meta", resource.meta)
+    _set(clone, "meta_attributes", f"{resource.clone}-meta", {"clone-max": str(instances), **resource.meta})
     _primitive(
         clone, resource.service, resource.agent, resource.parameters, resource.operations, resource.primitive_meta
     )
@@ -103,53 +110,53 @@ def _clone(parent: ET.Element, resource: Resource) -> None:
 
 def _vip(parent: ET.Element, vip: Vip) -> None:
     operations = [Operation("start", timeout=_SLOW), Operation("stop", timeout=_SLOW), Operation("monitor", 10, _SLOW)]
-    _primitive(parent, vip.resource, "ocf:heartbeat:IPaddr2", {"ip": str(vip.ip), "cidr_netmask": "32"}, operations)
+    parameters = {"ip": str(vip.ip), "cidr_netmask": "32", "nic": _CLOUD_NIC}
+    _primitive(parent, vip.resource, "ocf:heartbeat:IPaddr2", parameters, operations)
 
 
-def _constraints(
-    parent: ET.Element, topology: Topology, cluster: Cluster, resources: list[Resource], vips: list[Vip]
-) -> None:
-    haproxy = next((resource.clone for resource in resources if resource.service == "haproxy"), None)
-    members = {node.name: node for node in cluster.members}
+def _members_only(parent: ET.Element, ids: Iterable[str]) -> None:
+    """One constraint for all: a ban per resource and remote node would be hundreds in a cloud of many computes."""
+    values = {"id": "members-only", "rsc-pattern": f"^({'|'.join(ids)})$", "resource-discovery": "never"}
+    rule = ET.SubElement(
+        ET.SubElement(parent, "rsc_location", values), "rule", {"id": "members-only-rule", "score": "-INFINITY"}
+    )
+    kind = {"id": "members-only-kind", "attribute": "#kind", "operation": "ne", "value": "cluster"}
+    ET.SubElement(rule, "expression", kind)
+
+
+def _clone_constraints(parent: ET.Element, cluster: Cluster, resources: list[Resource]) -> None:
     for resource in resources:
-        # Clones start on every node of a symmetric cluster; computes and members that do not run one are banned.
-        for node in (*cluster.members, *cluster.remotes):
+        for node in cluster.members:
             if resource.service not in node.services:
-                ET.SubElement(
-                    parent,
-                    "rsc_location",
-                    {
-                        "id": f"{resource.clone}-not-{node.name}",
-                        "rsc": resource.clone,
-                        "node": node.name,
-                        "score": "-INFINITY",
-                        "resource-discovery": "never",
-                    },
-                )
+                values = {"rsc": resource.clone, "node": node.name, "score": "-INFINITY", "resource-discovery": "never"}
+                ET.SubElement(parent, "rsc_location", {"id": f"{resource.clone}-not-{node.name}", **values})
         for first in resources:
             if first.service in resource.after:
                 action = {"first-action": "promote"} if first.meta.get("promotable") == "true" else {}
-                ET.SubElement(
-                    parent,
-                    "rsc_order",
-                    {
-                        "id": f"{first.service}-then-{resource.service}",
-                        "first": first.clone,
-                        **action,
-                        "then": resource.clone,
-                        "kind": resource.ordering,
-                    },
-                )
+                values = {"first": first.clone, **action, "then": resource.clone, "kind": resource.ordering}
+                if action:
+                    values["then-action"] = "start"
+                ET.SubElement(parent, "rsc_order", {"id": f"{first.service}-then-{resource.service}", **values})
+
+
+def _vip_constraints(parent: ET.Element, cluster: Cluster, vips: list[Vip], haproxy: Resource | None) -> None:
+    """A VIP goes with a running HAProxy; without an order, since HAProxy binds to addresses that are not there yet."""
     for vip in vips:
-        for node in cluster.remotes:
-            values = {"rsc": vip.resource, "node": node.name, "score": "-INFINITY", "resource-discovery": "never"}
-            ET.SubElement(parent, "rsc_location", {"id": f"{vip.resource}-not-{node.name}", **values})
         if haproxy:
-            values = {"rsc": vip.resource, "with-rsc": haproxy, "score": "INFINITY"}
+            values = {"rsc": vip.resource, "with-rsc": haproxy.clone, "score": "INFINITY"}
             ET.SubElement(parent, "rsc_colocation", {"id": f"{vip.resource}-with-haproxy", **values})
-        if vip.prefers in members:
+        for node in cluster.members:
+            if node.name not in vip.nodes:
+                values = {"rsc": vip.resource, "node": node.name, "score": "-INFINITY", "resource-discovery": "never"}
+                ET.SubElement(parent, "rsc_location", {"id": f"{vip.resource}-not-{node.name}", **values})
+        if vip.prefers in {node.name for node in cluster.members}:
             values = {"rsc": vip.resource, "node": str(vip.prefers), "score": "50"}
             ET.SubElement(parent, "rsc_location", {"id": f"{vip.resource}-prefers", **values})
+
+
+def _properties(parent: ET.Element, topology: Topology, cluster: Cluster) -> None:
+    options = ET.SubElement(parent, "crm_config")
+    _set(options, "cluster_property_set", "cib-bootstrap-options", properties(topology, cluster))
 
 
 def configuration(topology: Topology, cluster: Cluster, managed: Iterable[Resource]) -> ET.Element:
@@ -158,12 +165,7 @@ def configuration(topology: Topology, cluster: Cluster, managed: Iterable[Resour
     resources = [r for r in managed if any(r.service in node.services for node in cluster.members)]
     vips = [vip for vip in topology.vips if set(vip.nodes) <= members]
     root = ET.Element("configuration")
-    _set(
-        ET.SubElement(root, "crm_config"),
-        "cluster_property_set",
-        "cib-bootstrap-options",
-        properties(topology, cluster),
-    )
+    _properties(root, topology, cluster)
     ET.SubElement(root, "nodes")
     section = ET.SubElement(root, "resources")
     _fence_devices(section, topology, cluster)
@@ -172,8 +174,12 @@ def configuration(topology: Topology, cluster: Cluster, managed: Iterable[Resour
     for vip in vips:
         _vip(section, vip)
     for resource in resources:
-        _clone(section, resource)
-    _constraints(ET.SubElement(root, "constraints"), topology, cluster, resources, vips)
+        _clone(section, cluster, resource)
+    constraints = ET.SubElement(root, "constraints")
+    if cluster.remotes and (vips or resources):
+        _members_only(constraints, (*(vip.resource for vip in vips), *(resource.clone for resource in resources)))
+    _clone_constraints(constraints, cluster, resources)
+    _vip_constraints(constraints, cluster, vips, next((r for r in resources if r.service == Service.HAPROXY), None))
     levels = ET.SubElement(root, "fencing-topology")
     for node in fencing.targets(topology, cluster):
         values = {"id": f"level-{node.name}", "target": node.name, "index": "1", "devices": ",".join(fencing.DEVICES)}
@@ -184,10 +190,26 @@ def configuration(topology: Topology, cluster: Cluster, managed: Iterable[Resour
     return root
 
 
-def document(topology: Topology, cluster: Cluster, managed: Iterable[Resource]) -> str:
-    """A CIB that crm_verify accepts: the configuration above with empty nodes and status."""
-    root = ET.Element("cib", {"validate-with": "pacemaker-4.0", "admin_epoch": "0", "epoch": "1", "num_updates": "0"})
-    root.append(configuration(topology, cluster, managed))
+def _document(configuration: ET.Element) -> str:
+    root = ET.Element("cib", {"validate-with": SCHEMA, "admin_epoch": "0", "epoch": "1", "num_updates": "0"})
+    root.append(configuration)
     ET.SubElement(root, "status")
     ET.indent(root)
     return ET.tostring(root, encoding="unicode") + "\n"
+
+
+def document(topology: Topology, cluster: Cluster, managed: Iterable[Resource]) -> str:
+    """A CIB that crm_verify accepts: the configuration above with empty nodes and status."""
+    return _document(configuration(topology, cluster, managed))
+
+
+def initial(topology: Topology, cluster: Cluster) -> str:
+    """What a member's Pacemaker starts with: the properties alone, so that they hold while the cluster forms.
+
+    Its epoch is older than that of any cluster that has formed: a member that starts anew takes the cluster's.
+    """
+    root = ET.Element("configuration")
+    _properties(root, topology, cluster)
+    for section in ("nodes", "resources", "constraints"):
+        ET.SubElement(root, section)
+    return _document(root)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.cluster import fencing
+from components.cluster import cib, fencing
 from components.recipe import File, Recipe
 from components.steps import Step, on
 from components.topology import Cluster, Node, Topology
@@ -12,6 +12,8 @@ from components.variant import Role
 
 RECIPE = Recipe(Path(__file__).with_suffix(".sh"))
 _NODE = "    node {{\n        name: {name}\n        nodeid: {nodeid}\n        ring0_addr: {address}\n    }}\n"
+#: What a member that never ran has for a CIB.
+INITIAL_CIB = "/etc/halab/cib-initial.xml"
 AUTHKEY, PACEMAKER_AUTHKEY = "COROSYNC_AUTHKEY", "PACEMAKER_AUTHKEY"
 
 
@@ -47,26 +49,21 @@ logging {{
 
 
 def steps(topology: Topology) -> tuple[Step, ...]:
-    """`corosync.configure@N` and `corosync.start@N` (corosync, then Pacemaker) on every full member."""
-    found: list[Step] = []
-    for cluster in topology.clusters:
-        for node in cluster.members:
-            configure = Step(
-                name=on(RECIPE, "configure", node.name),
-                node=node.name,
-                recipe=RECIPE,
-                action="configure",
-                env={"FENCE_KEY_FILE": fencing.KEY_FILE},
-                files=(File("/etc/corosync/corosync.conf", config(topology, cluster)),),
-                secrets=frozenset({AUTHKEY, PACEMAKER_AUTHKEY, fencing.KEY}),
-                after=frozenset({f"machine.secrets@{node.name}"}),
-            )
-            start = Step(
-                name=on(RECIPE, "start", node.name),
-                node=node.name,
-                recipe=RECIPE,
-                action="start",
-                after=frozenset({configure.name}),
-            )
-            found += [configure, start]
-    return tuple(found)
+    """`corosync.start@N` on every full member: keys and files, corosync, Pacemaker on it."""
+    return tuple(
+        Step(
+            name=on(RECIPE, "start", node.name),
+            node=node.name,
+            recipe=RECIPE,
+            action="start",
+            env={"FENCE_KEY_FILE": fencing.KEY_FILE, "INITIAL_CIB": INITIAL_CIB},
+            files=(
+                File("/etc/corosync/corosync.conf", config(topology, cluster)),
+                File(INITIAL_CIB, cib.initial(topology, cluster), "root", "haclient", 0o640),
+            ),
+            secrets=frozenset({AUTHKEY, PACEMAKER_AUTHKEY, fencing.KEY}),
+            after=frozenset({f"machine.secrets@{node.name}"}),
+        )
+        for cluster in topology.clusters
+        for node in cluster.members
+    )

@@ -1,20 +1,23 @@
 # shellcheck shell=bash
-# The cluster as a whole, from its first member. formed: MEMBERS; push: CIB_FILE.
+# The cluster as a whole, from its first member. push: MEMBERS, CIB_FILE.
 
-online() {
+# Before anything runs in it, a cluster must be whole: whoever is missing would be fenced. Later a quorum is enough.
+formed() {
     local state member
-    state=$(crm_mon -1 --include=nodes --output-as=xml) || return 1
+    state=$(crm_mon -1 --include=none,nodes,dc --output-as=xml) || return 1
+    if ! grep -Eq '<current_dc present="true".* with_quorum="true"' <<<"$state"; then
+        printf 'no quorum\n'
+        return 1
+    fi
+    if cibadmin --query --xpath /cib/configuration/resources/primitive >/dev/null 2>&1; then
+        return 0
+    fi
     for member in $MEMBERS; do
         if ! grep -Eq "<node name=\"$member\".* online=\"true\".* pending=\"false\"" <<<"$state"; then
             printf '%s is not online\n' "$member"
             return 1
         fi
     done
-}
-
-formed() {
-    retry_until 600 "members online: $MEMBERS" online
-    say "pacemaker: $(wc -w <<<"$MEMBERS") members online"
 }
 
 # The difference between what is live and what is wanted, as one patch: nothing else of the CIB is touched.
@@ -34,7 +37,10 @@ push_difference() {
     rm -rf "$folder"
 }
 
-push() { with_lock cib push_difference; }
+push() {
+    retry_until 600 "a cluster of $MEMBERS" formed
+    with_lock cib push_difference
+}
 
 ready() {
     crm_verify --live-check || fail "crm_verify refuses the live CIB"
