@@ -80,7 +80,8 @@ class RunDisplay(AbstractContextManager["RunDisplay"]):
         if self._log is None:
             return
         if isinstance(event, Planned):
-            text = f"planned {event.op} {label(event.urn)} {', '.join(event.diff)}".rstrip()
+            changed = ", ".join(event.diff) if event.op in ("update", "replace") else ""
+            text = f"planned {event.op} {label(event.urn)} {changed}"
         elif isinstance(event, ResourceStarted):
             text = f"started {event.op} {label(event.urn)}"
         elif isinstance(event, ResourceFinished):
