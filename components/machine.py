@@ -26,7 +26,6 @@ _GIB = 1024**3
 #: MiB of translated code that a VM under emulation may keep: at least what a boot of any image needs (200 to 260
 #: measured), since a full cache is thrown away whole. QEMU's own default is 1024, whatever the guest's size.
 _TRANSLATIONS_LEAST = 320
-_UPLOAD = pulumi.CustomTimeouts(create="30m")
 #: What the provider would accept and then not do to a running domain (pulumi.md, A.2); property names of the schema.
 _DOMAIN_REPLACES = [
     "kernel",
@@ -100,7 +99,7 @@ class Fabric(pulumi.ComponentResource):
                 source=str(file.path),
                 format=format_,
                 # The content's hash names the volume; where the file lay when it was uploaded does not matter.
-                opts=_options(self, self.provider, ["*"], ignore_changes=["source"], custom_timeouts=_UPLOAD),
+                opts=_options(self, self.provider, ["*"], ignore_changes=["source"]),
             )
 
     def volume(self, file: ImageFile) -> lv.Volume:
