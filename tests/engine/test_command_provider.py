@@ -23,6 +23,7 @@ from halab.embedded.provider import UNKNOWN, Asset, Call, DiffKind, Props, Provi
 from halab.embedded.providers import providers
 from halab.embedded.providers.command import CommandProvider
 from halab.embedded.providers.command.ssh import Ssh
+from halab.embedded.providers.schema import plain
 
 LOCAL, REMOTE, COPY = "command:local:Command", "command:remote:Command", "command:remote:CopyToRemote"
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -53,7 +54,7 @@ def provider() -> Iterator[CommandProvider]:
 
 def create(provider: CommandProvider, type_: str, inputs: Props, at: Call | None = None) -> Props:
     checked = provider.check(type_, "step", None, inputs)
-    return provider.create(type_, at or call(), checked, preview=False).outputs
+    return provider.create(type_, at or call(), plain(checked), preview=False).outputs
 
 
 def until(condition: Callable[[], bool], what: str, limit: float = 10) -> None:
@@ -81,14 +82,11 @@ def test_an_unknown_input_is_refused_by_its_name_alone(provider: CommandProvider
 
 
 def test_a_connection_gets_the_plugins_defaults(provider: CommandProvider) -> None:
-    checked = provider.check(REMOTE, "step", None, {"create": "true", "connection": {"host": UNKNOWN, "port": 22.0}})
-    assert checked["connection"] == {
-        "host": UNKNOWN,
-        "port": 22,
-        "user": "root",
-        "dialErrorLimit": 10,
-        "perDialTimeout": 15,
-    }
+    connection = {"host": UNKNOWN, "port": 22.0, "privateKey": "k", "proxy": {"host": "p", "password": UNKNOWN}}
+    checked = provider.check(REMOTE, "step", None, {"create": "true", "connection": connection})
+    defaults = {"port": 22, "user": "root", "dialErrorLimit": 10, "perDialTimeout": 15}
+    proxy = defaults | {"host": "p", "password": UNKNOWN}
+    assert checked["connection"] == Secret(defaults | {"host": UNKNOWN, "privateKey": Secret("k"), "proxy": proxy})
 
 
 @pytest.mark.parametrize(
@@ -177,7 +175,7 @@ def test_a_timeout_ends_the_command_and_its_children(provider: CommandProvider, 
     with pytest.raises(ProviderError, match="longer than its limit of 1 s"):
         create(provider, LOCAL, {"create": f"echo $$ >{pids}; sleep 60 & echo $! >>{pids}; wait"}, call(timeout=1))
     assert time.monotonic() - started < 8
-    assert not [pid for pid in map(int, pids.read_text().split()) if running(pid)]
+    until(lambda: not any(running(int(pid)) for pid in pids.read_text().split()), "the end of both processes")
 
 
 def test_a_cancellation_ends_the_command(provider: CommandProvider, tmp_path: Path) -> None:
@@ -567,7 +565,7 @@ def test_no_secret_reaches_the_log(provider: CommandProvider, server: Server, ca
 def test_a_text_is_copied_and_its_folders_are_made(provider: CommandProvider, server: Server, tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "c"
     inputs = {"connection": to(server), "source": Asset("h", text="täxt\n"), "remotePath": str(path)}
-    created = provider.create(COPY, call(), provider.check(COPY, "step", None, inputs), preview=False)
+    created = provider.create(COPY, call(), plain(provider.check(COPY, "step", None, inputs)), preview=False)
     assert path.read_text() == "täxt\n"
     assert len(created.id) == 8
     shorter = inputs | {"source": Asset("i", text="t")}
@@ -579,9 +577,7 @@ def test_a_copy_is_not_repeated_when_only_the_connection_changes(
     provider: CommandProvider, server: Server, tmp_path: Path
 ) -> None:
     path = tmp_path / "c"
-    inputs = provider.check(
-        COPY, "step", None, {"connection": to(server), "source": Asset("h", text="x"), "remotePath": str(path)}
-    )
+    inputs: Props = {"connection": to(server), "source": Asset("h", text="x"), "remotePath": str(path)}
     created = provider.create(COPY, call(), inputs, preview=False)
     path.unlink()
     patient = inputs | {"connection": inputs["connection"] | {"dialErrorLimit": 3}}

@@ -87,7 +87,7 @@ def test_defaults_are_filled_in_and_named(fake: Driver) -> None:
     checked = fake.check(DOMAIN, {"name": "d", "memory": 1024.0, "graphics": {"type": "vnc"}})
     assert (checked["type"], checked["vcpu"], checked["memory"], checked["running"]) == ("kvm", 1, 1024, True)
     assert checked["graphics"]["listenType"] == "none"
-    assert checked["__defaults"] == ["fwCfgName", "qemuAgent", "running", "type", "vcpu"]
+    assert checked["__defaults"] == ["coreosIgnition", "fwCfgName", "qemuAgent", "running", "type", "vcpu"]
     assert checked["graphics"]["__defaults"] == ["autoport", "listenAddress", "listenType"]
 
 

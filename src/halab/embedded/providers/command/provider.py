@@ -29,6 +29,7 @@ _PROXY = {
     "dialErrorLimit": Field(int, default=10),
     "perDialTimeout": Field(int, default=15),
 }
+_SECRET = ("privateKey", "privateKeyPassword", "password")
 _CONNECTION = Field(dict, required=True, fields=_PROXY | {"proxy": Field(dict, fields=_PROXY)})
 _COMMAND = {
     "create": Field(str),
@@ -76,6 +77,8 @@ class CommandProvider:
         checked = schema.stated(schema.check(type_, _fields(type_), new))
         if checked.get("logging", "none") not in (*LOGGING, UNKNOWN):
             raise ProviderError(f"{type_}: logging {checked['logging']} is not one of {', '.join(LOGGING)}")
+        if isinstance(checked.get("connection"), dict):
+            checked["connection"] = _secret_connection(checked["connection"])
         return checked
 
     def diff(self, type_: str, id_: str, old_inputs: Props, old_outputs: Props, new_inputs: Props) -> Diff:
@@ -180,6 +183,16 @@ def _all_set(names: Mapping[str, str]) -> str:
     present = "".join(f"${{{name}+x}}" for name in names)
     message = f"sshd did not accept the environment: name {', '.join(names)} in AcceptEnv, or use stdin"
     return f'[ "{present}" = {"x" * len(names)} ] || {{ echo {shlex.quote(message)} >&2; exit 126; }}'
+
+
+def _secret_connection(connection: Props) -> Secret:
+    """The connection as the plugin's Check returns it: secret as a whole, and its secrets in it once more.
+
+    Without the inner marks, the plugin would take a state of this engine for one with changed connections.
+    """
+    marked = {key: Secret(value) if key in _SECRET and value != UNKNOWN else value for key, value in connection.items()}
+    proxy = connection.get("proxy")
+    return Secret(marked | {"proxy": _secret_connection(proxy).value} if isinstance(proxy, dict) else marked)
 
 
 def _endpoint(connection: Props) -> Endpoint:

@@ -98,6 +98,7 @@ class Domain:
         "video": Field(dict, fields={"type": Field(str, default="cirrus")}),
         "autostart": Field(bool, replaces=False, computed=True),
         "running": Field(bool, replaces=False, default=True),
+        "coreosIgnition": Field(str, default=""),
         "fwCfgName": Field(str, default="opt/com.coreos/config"),
         "qemuAgent": Field(bool, replaces=False, default=False),
         "xml": XSLT,
@@ -188,8 +189,11 @@ def _rendered(host: Host, inputs: Props) -> str:
     inputs = inputs | {
         "networkInterfaces": [{"mac": next(generated)} | nic for nic in inputs.get("networkInterfaces", [])]
     }
-    if inputs.get("qemuAgent"):
-        raise ProviderError(f"Domain {inputs['name']}: the embedded engine does not ask the guest agent (qemuAgent)")
+    for unsupported in ("coreosIgnition", "qemuAgent"):
+        if inputs.get(unsupported):
+            raise ProviderError(
+                f"Domain {inputs['name']}: the embedded engine does not implement {unsupported}: use --engine cli"
+            )
     tree = domain_xml(
         inputs,
         machine=_canonical(host, inputs),

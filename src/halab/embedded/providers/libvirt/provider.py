@@ -71,7 +71,8 @@ class LibvirtProvider:
         if preview:
             return Created("", dict.fromkeys(kind.computed, UNKNOWN) | schema.stated(inputs))
         with _words(type_, inputs):
-            return kind.create(self._configured(), call, inputs)
+            made = kind.create(self._configured(), call, inputs)
+        return Created(made.id, made.outputs | {"id": made.id})
 
     def read(self, type_: str, call: Call, id_: str, inputs: Props, outputs: Props) -> Props | None:
         with _words(type_, outputs):
@@ -83,7 +84,7 @@ class LibvirtProvider:
         if preview:
             return old_outputs | schema.stated(inputs)
         with _words(type_, inputs):
-            return _kind(type_).update(self._configured(), call, id_, old_outputs, inputs)
+            return _kind(type_).update(self._configured(), call, id_, old_outputs, inputs) | {"id": id_}
 
     def delete(self, type_: str, call: Call, id_: str, inputs: Props, outputs: Props) -> None:
         with _words(type_, outputs):
