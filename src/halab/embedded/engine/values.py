@@ -94,7 +94,9 @@ def _from_marked(tree: dict[str, Any], root: Path, open_secret: Callable[[str], 
         return tree
     if mark == SIG_SECRET:
         if "ciphertext" in tree:
-            return Secret(from_state(json.loads(open_secret(tree["ciphertext"])), root, open_secret))
+            # An inner secret's text stands open inside its outer one's; one sealed by itself is read as well.
+            opener = lambda text: open_secret(text) if text.startswith("v1:") else text  # noqa: E731
+            return Secret(from_state(json.loads(opener(tree["ciphertext"])), root, opener))
         if "plaintext" in tree:
             return Secret(from_state(json.loads(tree["plaintext"]), root, open_secret))
         return Secret(tree.get("value"))
@@ -171,7 +173,9 @@ def to_state(value: Any, close_secret: Callable[[str], dict[str, str]]) -> Any:
     if isinstance(value, list | tuple):
         return [to_state(item, close_secret) for item in value]
     if isinstance(value, Secret):
-        inner = json.dumps(to_state(value.value, close_secret), separators=(",", ":"), ensure_ascii=False)
+        # What is inside a secret is encrypted with it: the Pulumi CLI leaves an inner secret's text as it is.
+        opened = to_state(value.value, lambda text: {"ciphertext": text})
+        inner = json.dumps(opened, separators=(",", ":"), ensure_ascii=False)
         return {SIG: SIG_SECRET, **close_secret(inner)}
     stored = {key: to_state(item, close_secret) for key, item in _marked(value).items()}
     return stored | {"packageVersion": ""} if isinstance(value, Ref) else stored
