@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from halab.embedded.engine.cipher import Cipher
 from halab.embedded.providers.command import CommandProvider
+from tests.engine import random_graphs
 from tests.engine.harness import PASSPHRASE, Lab, counted
 from tests.engine.pulumi_cli import MISSING, Cli, plain_state
 
@@ -146,6 +148,20 @@ def test_both_engines_take_the_same_steps_to_the_same_state(name: str, pair: tup
     theirs, ours = cli.destroy(), lab.engine().destroy()
     assert counted(ours) == theirs.steps
     same_effects(lab.log(), cli.lab.log())
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_both_engines_agree_on_random_programs(seed: int, pair: tuple[Lab, Cli]) -> None:
+    lab, cli = pair
+    rng = random.Random(seed)
+    graph = random_graphs.first(rng, 14)
+    for _ in range(3):
+        write(pair, graph)
+        theirs, ours = cli.up(), lab.up()
+        assert counted(ours) == theirs.steps
+        same_effects(lab.log(), cli.lab.log())
+        same_states(pair)
+        graph = random_graphs.changed(rng, graph)
 
 
 @pytest.mark.parametrize("flag", ["fail-create-vm", "fail-delete-vm", "fail-create-one", "fail-create-member"])

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.engine.harness import Lab
 
@@ -16,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 def test_an_unchanged_up_of_200_resources_is_quick_and_small(tmp_path: Path) -> None:
     lab = Lab(tmp_path / "lab")
     text = "x" * 2000
-    items = [{"name": f"g{n}", "kind": "group"} for n in range(10)]
+    items: list[dict[str, Any]] = [{"name": f"g{n}", "kind": "group"} for n in range(10)]
     items += [
         {
             "name": f"s{n}",
