@@ -84,8 +84,12 @@ def _destroy(workspace: Workspace, engine: str, uri: str, console: Console, verb
     choice = hypervisors.Choice(uri == Hypervisor(workspace.stack, workspace.state).uri, uri, "")
     runner = engines.runner(workspace, chosen, choice)
     progress = Progress(time.time(), _urns(workspace))
-    with RunDisplay(f"down {workspace.stack}", progress, console, workspace.new_log("down"), verbose=verbose) as shown:
-        summary = runner.destroy(shown.feed)
+    if runner.name == "cli":
+        summary = runner.destroy(progress.feed)
+    else:
+        log = workspace.new_log("down")
+        with RunDisplay(f"down {workspace.stack}", progress, console, log, verbose=verbose) as shown:
+            summary = runner.destroy(shown.feed)
     for failure in summary.failures:
         console.print(Text(f"not deleted by the engine: {label(failure.urn)}: {failure.error.strip()}", style="yellow"))
 

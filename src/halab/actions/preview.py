@@ -12,6 +12,7 @@ from halab import engines, hypervisors
 from halab.display import diff, model, text
 from halab.embedded.engine.events import Diagnostic, Event, Summary
 from halab.embedded.hypervisor.hypervisor import Hypervisor
+from halab.engines.embedded import Embedded
 from halab.errors import DONE, FAILED
 from halab.host.probe import virt_type
 from halab.labels import label
@@ -41,7 +42,7 @@ def changes(workspace: Workspace, console: Console) -> Summary:
     record = workspace.record()
     known = record.hypervisor if record else hypervisors.EMBEDDED
     uri = Hypervisor(workspace.stack, workspace.state).uri if known in ("", hypervisors.EMBEDDED) else known
-    runner = engines.Embedded(workspace, uri, engines.environment(uri, _domain_type(workspace)), keep=False)
+    runner = Embedded(workspace, uri, engines.environment(uri, _domain_type(workspace)), keep=False)
 
     def on_event(event: Event) -> None:
         if isinstance(event, Diagnostic) and event.severity in ("warning", "error"):

@@ -162,9 +162,13 @@ def _build(
         expected = work(planned.steps)
     log = workspace.new_log("up")
     progress = Progress(time.time(), expected, history)
-    display = RunDisplay(f"up {workspace.stack}", progress, console, log, verbose=options.verbose)
-    with display, _interruptible(runner, console):
-        summary = runner.up(display.feed, targets)
+    if runner.name == "cli":
+        with _interruptible(runner, console):
+            summary = runner.up(progress.feed, targets)
+    else:
+        display = RunDisplay(f"up {workspace.stack}", progress, console, log, verbose=options.verbose)
+        with display, _interruptible(runner, console):
+            summary = runner.up(display.feed, targets)
     found = RunTimes(tuple(progress.finished), len(os.sched_getaffinity(0)), dependencies(runner.resources()))
     if found.steps:
         write_json(workspace.paths.root / "times.json", found.as_json())
