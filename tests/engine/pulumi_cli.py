@@ -112,4 +112,3 @@ def plain_state(tree: dict[str, Any]) -> dict[str, dict[str, Any]]:
         }
         found[resource["urn"]] = kept
     return found
-

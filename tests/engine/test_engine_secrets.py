@@ -104,6 +104,20 @@ def test_an_export_with_secrets_shown_can_be_imported_again(secret_lab: Lab) -> 
     assert not secret_lab.up().changed
 
 
+def test_a_secret_inside_a_secret_survives_an_open_export(lab: Lab) -> None:
+    (lab.directory / "__main__.py").write_text(
+        "import pulumi\nfrom pulumi_command import local\n"
+        "inner = pulumi.Output.secret({'key': pulumi.Output.secret('inner-secret'), 'host': 'h'})\n"
+        "local.Command('a', create='true', environment=inner)\n"
+    )
+    assert lab.up().ok
+    assert "inner-secret" not in (lab.directory / "state" / "lab" / "test.json").read_text()
+    lab.engine().import_(lab.engine().export(show_secrets=True))
+    summary = lab.up()
+    assert summary.ok
+    assert not summary.changed
+
+
 def test_an_import_with_another_salt_is_encrypted_anew(secret_lab: Lab, make_lab: Callable[..., Lab]) -> None:
     secret_lab.up()
     tree = secret_lab.engine().export()

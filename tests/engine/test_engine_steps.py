@@ -255,7 +255,11 @@ def test_protected_resources_are_neither_deleted_nor_replaced(lab: Lab) -> None:
 
 
 def test_a_resource_inside_a_components_inputs_keeps_its_reference(lab: Lab) -> None:
-    graph: list[Item] = [{"name": "a"}, {"name": "g", "kind": "group", "holds": ["a"]}, {"name": "b", "depends_on": ["g"]}]
+    graph: list[Item] = [
+        {"name": "a"},
+        {"name": "g", "kind": "group", "holds": ["a"]},
+        {"name": "b", "depends_on": ["g"]},
+    ]
     lab.write(*graph)
     lab.good_up()
     (held,) = lab.resource("g")["inputs"]["held"]

@@ -93,12 +93,11 @@ def _from_marked(tree: dict[str, Any], root: Path, open_secret: Callable[[str], 
     if mark is None:
         return tree
     if mark == SIG_SECRET:
+        inner = _inner_opener(open_secret)
         if "ciphertext" in tree:
-            # An inner secret's text stands open inside its outer one's; one sealed by itself is read as well.
-            opener = lambda text: open_secret(text) if text.startswith("v1:") else text  # noqa: E731
-            return Secret(from_state(json.loads(opener(tree["ciphertext"])), root, opener))
+            return Secret(from_state(json.loads(inner(tree["ciphertext"])), root, inner))
         if "plaintext" in tree:
-            return Secret(from_state(json.loads(tree["plaintext"]), root, open_secret))
+            return Secret(from_state(json.loads(tree["plaintext"]), root, inner))
         return Secret(tree.get("value"))
     if mark == SIG_REF:
         return Ref(tree["urn"], tree.get("id"))
@@ -110,6 +109,15 @@ def _from_marked(tree: dict[str, Any], root: Path, open_secret: Callable[[str], 
     if mark == SIG_ARCHIVE:
         return _archive(tree, root)
     raise UnsupportedError(f"the program sent a value of a kind the embedded engine does not know ({mark})")
+
+
+def _inner_opener(open_secret: Callable[[str], str]) -> Callable[[str], str]:
+    """Inside an outer secret's text an inner one stands open; one sealed by itself is read as well."""
+
+    def opener(text: str) -> str:
+        return open_secret(text) if text.startswith("v1:") else text
+
+    return opener
 
 
 def _asset(tree: dict[str, Any], root: Path) -> Asset:
