@@ -169,6 +169,7 @@ RestartSec=2
 TimeoutStartSec=600
 TimeoutStopSec=30
 LimitNOFILE=65535
+Nice=5
 NoNewPrivileges=yes
 ProtectSystem=full
 ProtectHome=yes
