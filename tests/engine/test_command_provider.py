@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,9 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import asyncssh
 import pytest
 
 from halab.embedded.provider import UNKNOWN, Asset, Call, DiffKind, Props, ProviderError, Secret
@@ -24,9 +20,9 @@ from halab.embedded.providers import providers
 from halab.embedded.providers.command import CommandProvider
 from halab.embedded.providers.command.ssh import Ssh
 from halab.embedded.providers.schema import plain
+from tests.engine.ssh_server import CLIENT, HOST, PEM, SSHD, Library, Server, Sshd, until
 
 LOCAL, REMOTE, COPY = "command:local:Command", "command:remote:Command", "command:remote:CopyToRemote"
-SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
 class Log:
@@ -55,13 +51,6 @@ def provider() -> Iterator[CommandProvider]:
 def create(provider: CommandProvider, type_: str, inputs: Props, at: Call | None = None) -> Props:
     checked = provider.check(type_, "step", None, inputs)
     return provider.create(type_, at or call(), plain(checked), preview=False).outputs
-
-
-def until(condition: Callable[[], bool], what: str, limit: float = 10) -> None:
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, f"awaited {what} for {limit} s"
-        time.sleep(0.02)
 
 
 def running(pid: int) -> bool:
@@ -220,150 +209,6 @@ def test_the_log_gets_the_streams_that_were_asked_for(
 
 
 # remote.Command and CopyToRemote
-
-
-class Server(Protocol):
-    port: int
-
-    def logins(self) -> int: ...
-    def drop(self) -> None: ...
-
-
-class Sshd:
-    """A private OpenSSH sshd on the loopback interface."""
-
-    def __init__(self, folder: Path, host: asyncssh.SSHKey, client: asyncssh.SSHKey) -> None:
-        assert SSHD is not None
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        host.write_private_key(folder / "host")
-        (folder / "host").chmod(0o600)
-        (folder / "authorized").write_text(client.export_public_key().decode())
-        self._log = folder / "log"
-        (folder / "config").write_text(
-            f"HostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\n"
-            f"PermitRootLogin yes\nAcceptEnv HALAB_*\nSubsystem sftp internal-sftp\nPidFile none\nLogLevel VERBOSE\n"
-        )
-        self._process = subprocess.Popen(
-            [
-                SSHD,
-                "-D",
-                "-f",
-                folder / "config",
-                "-E",
-                self._log,
-                "-p",
-                str(self.port),
-                "-o",
-                "ListenAddress=127.0.0.1",
-            ]
-        )
-        until(lambda: self._log.exists() and "Server listening" in self._log.read_text(), "sshd's start")
-
-    def logins(self) -> int:
-        return self._log.read_text().count("Accepted publickey")
-
-    def drop(self) -> None:
-        """Kill what serves the open connections, not the listener."""
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        for pid in children:
-            os.kill(int(pid), signal.SIGKILL)
-
-    def stop(self) -> None:
-        self.drop()
-        self._process.terminate()
-        self._process.wait(10)
-
-
-class Library:
-    """asyncssh's own server, for hosts without sshd."""
-
-    def __init__(self, host: asyncssh.SSHKey, client: asyncssh.SSHKey, port: int = 0) -> None:
-        self._connections: list[asyncssh.SSHServerConnection] = []
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-        connections, authorized = self._connections, client.export_public_key().decode()
-
-        class Accept(asyncssh.SSHServer):
-            def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-                connections.append(conn)
-
-            def begin_auth(self, username: str) -> bool:
-                connections[-1].set_authorized_keys(asyncssh.import_authorized_keys(authorized))
-                return True
-
-        self._server = self._do(
-            asyncssh.create_server(
-                Accept,
-                "127.0.0.1",
-                port,
-                server_host_keys=[host],
-                process_factory=self._process,
-                sftp_factory=True,
-                encoding=None,
-            )
-        )
-        self.port = self._server.get_port()
-
-    @staticmethod
-    async def _process(process: asyncssh.SSHServerProcess[bytes]) -> None:
-        env = {key.decode(): value.decode() for key, value in (process.channel.get_environment_bytes()).items()}
-        child = await asyncio.create_subprocess_shell(
-            process.command or "",
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **{key: value for key, value in env.items() if key.startswith("HALAB_")}},
-            start_new_session=True,
-        )
-        assert child.stdin is not None
-        assert child.stdout is not None
-        assert child.stderr is not None
-
-        async def feed(into: asyncio.StreamWriter) -> None:
-            while data := await process.stdin.read(65536):
-                into.write(data)
-            into.close()
-
-        async def pump(source: asyncio.StreamReader, target: asyncssh.SSHWriter[bytes]) -> None:
-            while data := await source.read(65536):
-                target.write(data)
-
-        feeding = asyncio.create_task(feed(child.stdin))
-        try:
-            await asyncio.gather(pump(child.stdout, process.stdout), pump(child.stderr, process.stderr))
-            process.exit(await child.wait())
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-            feeding.cancel()
-
-    def _do(self, awaitable: Any) -> Any:
-        async def wait() -> Any:
-            return await awaitable
-
-        return asyncio.run_coroutine_threadsafe(wait(), self._loop).result(10)
-
-    def logins(self) -> int:
-        return len(self._connections)
-
-    def drop(self) -> None:
-        for connection in self._connections:
-            self._loop.call_soon_threadsafe(connection.abort)
-
-    def stop(self) -> None:
-        self.drop()
-        self._server.close()
-        self._do(self._server.wait_closed())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-
-
-HOST, CLIENT = asyncssh.generate_private_key("ssh-ed25519"), asyncssh.generate_private_key("ssh-ed25519")
-PEM = CLIENT.export_private_key().decode()  # every export differs
 
 
 @pytest.fixture(params=["sshd", "asyncssh"])

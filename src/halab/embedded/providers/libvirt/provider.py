@@ -76,7 +76,7 @@ class LibvirtProvider:
 
     def read(self, type_: str, call: Call, id_: str, inputs: Props, outputs: Props) -> Props | None:
         with _words(type_, outputs):
-            return _kind(type_).read(self._configured(), call, id_, outputs)
+            return _kind(type_).read(self._configured(), call, id_, _present(outputs))
 
     def update(
         self, type_: str, call: Call, id_: str, old_inputs: Props, old_outputs: Props, inputs: Props, *, preview: bool
@@ -84,11 +84,11 @@ class LibvirtProvider:
         if preview:
             return old_outputs | schema.stated(inputs)
         with _words(type_, inputs):
-            return _kind(type_).update(self._configured(), call, id_, old_outputs, inputs) | {"id": id_}
+            return _kind(type_).update(self._configured(), call, id_, _present(old_outputs), inputs) | {"id": id_}
 
     def delete(self, type_: str, call: Call, id_: str, inputs: Props, outputs: Props) -> None:
         with _words(type_, outputs):
-            _kind(type_).delete(self._configured(), call, id_, outputs)
+            _kind(type_).delete(self._configured(), call, id_, _present(outputs))
 
     def close(self) -> None:
         if self._host is not None:
@@ -112,6 +112,11 @@ class _words:
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, Exception) and isinstance(error, api().libvirtError):
             raise ProviderError(f"{self._what}: {error}") from error
+
+
+def _present(outputs: Props) -> Props:
+    """The outputs without the nulls that a state of the plugin holds."""
+    return {name: value for name, value in outputs.items() if value is not None}
 
 
 def _kind(type_: str) -> Kind:
