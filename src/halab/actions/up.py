@@ -24,7 +24,7 @@ from halab.display.progress import Progress, work
 from halab.display.run import RunDisplay
 from halab.display.times import times
 from halab.embedded.engine.events import Summary
-from halab.embedded.hypervisor.hypervisor import Hypervisor
+from halab.embedded.hypervisor import Fence, Hypervisor
 from halab.errors import DONE, FAILED, RefusedError
 from halab.host.probe import virt_type
 from halab.labels import label
@@ -112,12 +112,19 @@ def _targets(workspace: Workspace, until: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _start(workspace: Workspace, hypervisor: hypervisors.Choice, engine: engines.Engine) -> None:
-    """The hypervisor runs, and this process is where the VMs can be reached. Before any thread is started."""
+    """The hypervisor and a fencing daemon it had run, and this process is where the VMs can be reached.
+
+    Before any thread is started.
+    """
     workspace.note(hypervisor=hypervisor.name, engine=engine.name)
     if hypervisor.embedded:
         embedded = Hypervisor(workspace.stack, workspace.state)
         embedded.start()
         embedded.enter()
+        return
+    fence = Fence(workspace.paths, hypervisor.uri)
+    if fence.config_file.exists() and not fence.listening():
+        fence.start(())
 
 
 def _domain_type(workspace: Workspace) -> str:
