@@ -44,7 +44,7 @@ def service_project(domain: str) -> str:
     return str(found["id"])
 
 
-def service_user(name: str, password: str, domain: str, project: str, role: str) -> None:
+def service_user(name: str, password: str, domain: str, project: str, roles: list[str]) -> None:
     api = PROVIDERS.identity_api
     try:
         user = api.get_user_by_name(name, domain)
@@ -60,10 +60,11 @@ def service_user(name: str, password: str, domain: str, project: str, role: str)
             {"name": name, "password": password, "domain_id": domain, "enabled": True, "options": options}
         )
         print(f"user {name}: created")
-    try:
-        PROVIDERS.assignment_api.add_role_to_user_and_project(user["id"], project, role)
-    except exception.Conflict:
-        print(f"user {name}: has its role")
+    for role in roles:
+        try:
+            PROVIDERS.assignment_api.add_role_to_user_and_project(user["id"], project, role)
+        except exception.Conflict:
+            print(f"user {name}: has its role already")
 
 
 def service_entry(name: str, kind: str, url: str, region: str) -> None:
@@ -112,7 +113,9 @@ def main() -> None:
     for service in wanted["services"]:
         if service["user_secret"]:
             password = passwords[service["user_secret"]]
-            service_user(service["name"], password, maker.default_domain_id, project, maker.service_role_id)
+            # service: to check others' tokens; reader: to list what its own project has, as the gates do.
+            roles = [maker.service_role_id, maker.reader_role_id]
+            service_user(service["name"], password, maker.default_domain_id, project, roles)
             service_entry(service["name"], service["type"], service["url"], wanted["region"])
     print(f"{len(wanted['services'])} services registered")
 
