@@ -11,7 +11,7 @@ from typing import Any
 
 import pulumi
 import yaml
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 from pulumi.runtime import mocks, rpc, settings
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -22,7 +22,7 @@ class _Echo(mocks.Mocks):
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         return f"{args.name}-id", dict(args.inputs)
 
-    def call(self, args: mocks.MockCallArgs) -> dict[str, Any]:
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
         raise AssertionError(f"the program calls {args.token}, which would run in previews too")
 
 
@@ -47,7 +47,7 @@ class Registration:
     def plain(self, key: str) -> Any:
         """An input without its secret wrapper."""
         value = self.inputs.get(key)
-        return value["value"] if is_secret(value) else value
+        return value["value"] if isinstance(value, dict) and is_secret(value) else value
 
 
 def is_secret(value: Any) -> bool:
@@ -59,8 +59,8 @@ class _Recorder(mocks.MockMonitor):
         super().__init__(_Echo())
         self.found: list[Registration] = []
 
-    def RegisterResource(self, request: Any) -> Any:  # noqa: N802
-        response = super().RegisterResource(request)
+    def RegisterResource(self, request: Any) -> Any:
+        response = super().RegisterResource(request)  # type: ignore[no-untyped-call]
         if request.type == "pulumi:pulumi:Stack":
             return response
         self.found.append(
@@ -111,13 +111,14 @@ def stack_config(stack: str) -> dict[str, Any]:
 def record(stack: str, described: Mapping[str, Any] | None = None, preview: bool = True) -> Recorded:
     """Run `__main__.py` for the stack; `described` replaces what its file says under `halab:stack`."""
     monitor = _Recorder()
-    settings.set_root_resource(None)
+    settings.set_root_resource(None)  # type: ignore[arg-type]
     pulumi.runtime.set_all_config({"halab:stack": json.dumps(described or stack_config(stack))})
     mocks.set_mocks(monitor.mocks, "halab", stack, preview, monitor=monitor)
     exported: dict[str, Any] = {}
     real, pulumi.export = pulumi.export, lambda name, value: exported.update({name: value})
     try:
-        mocks.test(lambda: runpy.run_path(str(PROJECT / "__main__.py"), run_name="__main__") and None)()
+        run = mocks.test(lambda: runpy.run_path(str(PROJECT / "__main__.py"), run_name="__main__") and None)  # type: ignore[no-untyped-call]
+        run()
     finally:
         pulumi.export = real
     return Recorded(tuple(monitor.found), exported)
