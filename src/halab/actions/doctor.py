@@ -42,14 +42,20 @@ def require(workspace: Workspace, hypervisor: hypervisors.Choice, console: Conso
     """Print what is not as it should be. Raises RefusedError where the stack could not run."""
     checks = host.examine(demand(workspace, hypervisor.embedded))
     first = not workspace.checkpoint.exists()
-    noteworthy = [c for c in checks if c.verdict is Verdict.FAIL or (first and c.verdict is Verdict.WARN)]
-    if noteworthy:
-        console.print(findings(noteworthy))
+    if first:
+        for check in checks:
+            if check.verdict is Verdict.WARN:
+                console.print(Text.assemble(("note: ", "yellow"), f"{check.name}: {_short(check.seen)}"))
     if bad := host.failed(checks):
+        console.print(findings(bad))
         raise RefusedError(
             f"this host lacks {', '.join(c.name for c in bad)} (above); nothing was created; "
             "mend it, or see ./halab doctor; --no-doctor tries nevertheless"
         )
+
+
+def _short(text: str, limit: int = 100) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}… (./halab doctor has it all)"
 
 
 def demand(workspace: Workspace, embedded: bool) -> Demand:
