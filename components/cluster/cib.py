@@ -22,7 +22,7 @@ _CLOUD_NIC = "eth0"
 
 
 def properties(topology: Topology, cluster: Cluster) -> dict[str, str]:
-    """crm_config. One virtual CPU is always busy under emulation: the defaults would run two actions at a time."""
+    """crm_config. One emulated CPU always has a load of five and more: the defaults would run one action at a time."""
     timers = topology.stack.timers
     return {
         "cluster-name": f"{topology.stack.name}-{cluster.name}",
@@ -32,9 +32,9 @@ def properties(topology: Topology, cluster: Cluster) -> dict[str, str]:
         "dc-deadtime": "5s",
         "cluster-recheck-interval": f"{timers.recheck}s",
         "start-failure-is-fatal": "false",
-        "load-threshold": "400%",
-        "node-action-limit": "12",
-        "batch-limit": "60",
+        "load-threshold": "2000%",
+        "node-action-limit": "16",
+        "batch-limit": "100",
     }
 
 
@@ -109,7 +109,7 @@ def _clone(parent: ET.Element, cluster: Cluster, resource: Resource) -> None:
 
 
 def _vip(parent: ET.Element, vip: Vip) -> None:
-    operations = [Operation("start", timeout=_SLOW), Operation("stop", timeout=_SLOW), Operation("monitor", 10, _SLOW)]
+    operations = [Operation("start", timeout=_SLOW), Operation("stop", timeout=_SLOW), Operation("monitor", 20, _SLOW)]
     parameters = {"ip": str(vip.ip), "cidr_netmask": "32", "nic": _CLOUD_NIC}
     _primitive(parent, vip.resource, "ocf:heartbeat:IPaddr2", parameters, operations)
 
@@ -154,9 +154,8 @@ def _vip_constraints(parent: ET.Element, cluster: Cluster, vips: list[Vip], hapr
             ET.SubElement(parent, "rsc_location", {"id": f"{vip.resource}-prefers", **values})
 
 
-def _properties(parent: ET.Element, topology: Topology, cluster: Cluster) -> None:
-    options = ET.SubElement(parent, "crm_config")
-    _set(options, "cluster_property_set", "cib-bootstrap-options", properties(topology, cluster))
+def _properties(parent: ET.Element, values: Mapping[str, str]) -> None:
+    _set(ET.SubElement(parent, "crm_config"), "cluster_property_set", "cib-bootstrap-options", values)
 
 
 def configuration(topology: Topology, cluster: Cluster, managed: Iterable[Resource]) -> ET.Element:
@@ -165,7 +164,7 @@ def configuration(topology: Topology, cluster: Cluster, managed: Iterable[Resour
     resources = [r for r in managed if any(r.service in node.services for node in cluster.members)]
     vips = [vip for vip in topology.vips if set(vip.nodes) <= members]
     root = ET.Element("configuration")
-    _properties(root, topology, cluster)
+    _properties(root, properties(topology, cluster))
     ET.SubElement(root, "nodes")
     section = ET.SubElement(root, "resources")
     _fence_devices(section, topology, cluster)
@@ -206,10 +205,11 @@ def document(topology: Topology, cluster: Cluster, managed: Iterable[Resource]) 
 def initial(topology: Topology, cluster: Cluster) -> str:
     """What a member's Pacemaker starts with: the properties alone, so that they hold while the cluster forms.
 
-    Its epoch is older than that of any cluster that has formed: a member that starts anew takes the cluster's.
+    Its epoch is older than that of any cluster that has formed: a member that starts anew takes the cluster's. Fencing
+    comes with the fence devices: without any, each run of the scheduler would be an error.
     """
     root = ET.Element("configuration")
-    _properties(root, topology, cluster)
+    _properties(root, properties(topology, cluster) | {"stonith-enabled": "false"})
     for section in ("nodes", "resources", "constraints"):
         ET.SubElement(root, section)
     return _document(root)

@@ -14,6 +14,9 @@ RECIPE = Recipe(Path(__file__).with_suffix(".sh"))
 _NODE = "    node {{\n        name: {name}\n        nodeid: {nodeid}\n        ring0_addr: {address}\n    }}\n"
 #: What a member that never ran has for a CIB.
 INITIAL_CIB = "/etc/halab/cib-initial.xml"
+UNITS = ("corosync", "pacemaker")
+#: pacemakerd kills a daemon that does not answer for half a minute, which a busy emulated guest easily brings about.
+DROP_IN = "[Service]\nCPUWeight=1000\n"
 AUTHKEY, PACEMAKER_AUTHKEY = "COROSYNC_AUTHKEY", "PACEMAKER_AUTHKEY"
 
 
@@ -59,6 +62,7 @@ def steps(topology: Topology) -> tuple[Step, ...]:
             env={"FENCE_KEY_FILE": fencing.KEY_FILE, "INITIAL_CIB": INITIAL_CIB},
             files=(
                 File("/etc/corosync/corosync.conf", config(topology, cluster)),
+                *(File(f"/etc/systemd/system/{unit}.service.d/halab.conf", DROP_IN) for unit in UNITS),
                 File(INITIAL_CIB, cib.initial(topology, cluster), "root", "haclient", 0o640),
             ),
             secrets=frozenset({AUTHKEY, PACEMAKER_AUTHKEY, fencing.KEY}),

@@ -6,6 +6,7 @@ start() {
     secret_file COROSYNC_AUTHKEY /etc/corosync/authkey root root 0400
     secret_file PACEMAKER_AUTHKEY /etc/pacemaker/authkey root haclient 0640
     secret_file FENCE_KEY "$FENCE_KEY_FILE" root root 0600
+    reload_units corosync.service pacemaker.service
     # A running ring takes a changed node list and timers without losing a member; only the key needs a restart.
     if systemctl is-active --quiet corosync; then
         corosync-cfgtool -R || fail "corosync refused its configuration; see /var/log/corosync/corosync.log"

@@ -1,0 +1,112 @@
+"""The order of a fence proof, and what counts as back; against a cluster that is played."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from components.topology import Topology
+from halab import crm, fence_proof
+from halab.errors import HalabError
+
+RESOURCES = """
+<resource id="vip-galera" resource_agent="ocf:heartbeat:IPaddr2" role="Started" active="true" managed="true">
+  <node name="controller-1"/></resource>
+<clone id="galera-clone">{instances}</clone>
+"""
+INSTANCE = """<resource id="galera" resource_agent="ocf:heartbeat:galera" role="{role}" active="true" managed="true">
+<node name="{node}"/></resource>"""
+
+
+class Played:
+    """A cluster of the topology's nodes; a fenced node is away for a few looks, then back with another boot."""
+
+    def __init__(self, topology: Topology, away: int = 2, dead: str = "") -> None:
+        self.topology, self.away, self.dead = topology, away, dead
+        self.boots = {node.name: 1 for node in topology.nodes}
+        self.hidden: dict[str, int] = {}
+        self.fenced: list[str] = []
+        self.most = 0
+
+    def _members_away(self) -> int:
+        return sum(left > 0 for name, left in self.hidden.items() if name.startswith("controller"))
+
+    async def run(self, node: str, script: str) -> str:
+        await asyncio.sleep(0)
+        if script.startswith("stonith_admin"):
+            target = script.split()[2]
+            assert target != node
+            self.fenced.append(target)
+            self.hidden[target] = self.away
+            self.boots[target] += 1
+            self.most = max(self.most, self._members_away())
+            return ""
+        if self.hidden.get(node, 0) > 0 or (node == self.dead and node in self.fenced):
+            self.hidden[node] = self.hidden.get(node, 1) - 1
+            raise HalabError(f"{node}: no answer")
+        return self.state() if script == crm.COMMAND else f"boot {self.boots[node]}\n"
+
+    def state(self) -> str:
+        up = {n.name for n in self.topology.nodes if self.hidden.get(n.name, 0) <= 0}
+        cluster = self.topology.clusters[0]
+        nodes = "".join(
+            f'<node name="{n.name}" type="member" online="{str(n.name in up).lower()}"/>'
+            for n in (*cluster.members, *cluster.remotes)
+        )
+        instances = "".join(INSTANCE.format(node=n.name, role="Promoted") for n in cluster.members if n.name in up)
+        return (
+            '<pacemaker-result><summary><current_dc name="controller-1" with_quorum="true"/></summary>'
+            f"<nodes>{nodes}</nodes><resources>{RESOURCES.format(instances=instances)}</resources></pacemaker-result>"
+        )
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fence_proof, "_PAUSE", 0.001)
+
+
+def test_every_vm_is_fenced_once_and_the_dc_last(collapsed: Topology) -> None:
+    played = Played(collapsed)
+    proofs = asyncio.run(fence_proof.prove(collapsed, played.run))
+    assert sorted(played.fenced) == sorted(node.name for node in collapsed.nodes)
+    assert played.fenced[-1] == "controller-1"
+    assert [proof.problem for proof in proofs] == [""] * len(collapsed.nodes)
+    assert all(proof.fenced is not None and proof.back is not None and proof.fenced <= proof.back for proof in proofs)
+
+
+def test_never_more_than_one_member_is_away(collapsed: Topology) -> None:
+    played = Played(collapsed, away=5)
+    asyncio.run(fence_proof.prove(collapsed, played.run))
+    assert played.most == 1
+
+
+def test_a_member_that_stays_away_keeps_the_others_from_being_fenced(collapsed: Topology) -> None:
+    played = Played(collapsed, dead="controller-2")
+    proofs = {p.node: p for p in asyncio.run(fence_proof.prove(collapsed, played.run, limit=0.2))}
+    assert "controller-1" not in played.fenced
+    assert "controller-3" not in played.fenced
+    assert "last seen: controller-2: no answer" in proofs["controller-2"].problem
+    assert proofs["controller-1"].problem == "not tried: controller-2 did not come back"
+    assert proofs["compute-1"].problem == ""
+
+
+def test_a_fencing_that_ends_no_boot_is_no_proof(collapsed: Topology) -> None:
+    played = Played(collapsed)
+
+    async def run(node: str, script: str) -> str:
+        return "" if script.startswith("stonith_admin") else await played.run(node, script)
+
+    (proof,) = asyncio.run(fence_proof.prove(collapsed, run, ["storage-1"], limit=0.1))
+    assert "the boot that was to be ended" in proof.problem
+
+
+def test_a_node_is_not_back_before_its_instances_are(collapsed: Topology) -> None:
+    before = crm.parse(Played(collapsed).state())
+    slower = replace(
+        before,
+        resources=tuple(replace(r, role="Unpromoted") if "controller-2" in r.nodes else r for r in before.resources),
+    )
+    assert fence_proof.lost(before, slower, "controller-2") == ("galera promoted on controller-2",)
+    assert fence_proof.lost(before, slower, "controller-3") == ()
