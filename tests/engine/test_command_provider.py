@@ -153,7 +153,7 @@ def test_a_preview_runs_nothing(provider: CommandProvider, tmp_path: Path) -> No
 
 
 def test_a_failure_shows_the_output_but_not_the_command(provider: CommandProvider) -> None:
-    with pytest.raises(ProviderError, match=r"^step: exit status 3: half\nbroken$") as raised:
+    with pytest.raises(ProviderError, match=r"^exit status 3: half\nbroken$") as raised:
         create(provider, LOCAL, {"create": "echo half; sleep 0.1; echo broken >&2; exit 3 # sesame"})
     assert "sesame" not in str(raised.value)
 
@@ -254,7 +254,7 @@ def test_many_commands_at_once_share_one_login(provider: CommandProvider, server
 
 def test_a_remote_failure_names_the_host_and_shows_the_output(provider: CommandProvider, server: Server) -> None:
     inputs = {"connection": to(server), "create": "echo broken; exit 3 # sesame", "stdin": "sesame"}
-    with pytest.raises(ProviderError, match=r"^step on root@127\.0\.0\.1:\d+: exit status 3: broken$") as raised:
+    with pytest.raises(ProviderError, match=r"^root@127\.0\.0\.1:\d+: exit status 3: broken$") as raised:
         create(provider, REMOTE, inputs)
     assert "sesame" not in str(raised.value)
 

@@ -54,7 +54,7 @@ def cli(host: Hypervisor, tmp_path: Path) -> Iterator[Cli]:
             "host_key": HOST.export_public_key().decode().strip(),
         },
     }
-    yield Cli(Lab(tmp_path / "lab", "machine", config))
+    yield Cli(Lab(tmp_path / "lab", program="machine", config=config))
     server.stop()
     assert list(host.paths.pool.iterdir()) == []
 

@@ -132,8 +132,8 @@ class CommandProvider:
             self._local(call, command, inputs, told) if type_ == LOCAL else self._remote(call, command, inputs, told)
         )
         if ended.status != 0:
-            where = "" if type_ == LOCAL else f" on {_endpoint(inputs['connection'])}"
-            raise ProviderError(f"{_name(call)}{where}: {ended.failure()}")
+            where = "" if type_ == LOCAL else f"{_endpoint(inputs['connection'])}: "
+            raise ProviderError(where + ended.failure())
         return {"stdout": ended.stdout, "stderr": ended.stderr}
 
     def _local(self, call: Call, command: str, inputs: Props, told: Mapping[str, str]) -> Ended:

@@ -331,6 +331,7 @@ class Ssh:
                 if slot.link is not None and slot.link.alive():
                     return slot.link, True
                 progress.dials += 1
+                dialled = time.monotonic()
                 answered = [False]
                 try:
                     slot.link = await self._dial(endpoint, progress, patience, call, answered)
@@ -342,7 +343,8 @@ class Ssh:
                 raise progress.unanswered("gave up")
             if failures & (failures - 1) == 0:
                 call.log("debug", f"ssh {endpoint}: dial {failures} failed: {progress.last}")
-            await asyncio.sleep(pause)
+            # Time spent waiting for TCP is pause enough; a peer that answered and failed gets its rest.
+            await asyncio.sleep(pause if answered[0] else max(0.0, pause - (time.monotonic() - dialled)))
             pause = min(pause * 1.5, RETRY_ANSWERED if answered[0] else RETRY_REFUSED)
 
     async def _dial(
