@@ -25,6 +25,7 @@ class Lab:
 
     directory: Path
     program: str = "graph"
+    state_dir: str = "state"
     config: dict[str, Any] = field(default_factory=dict)
     salt: str = ""
     events: list[Event] = field(default_factory=list)
@@ -63,7 +64,7 @@ class Lab:
         return Engine(
             self.directory,
             STACK,
-            self.directory / "state",
+            self.directory / self.state_dir,
             passphrase,
             {"command": self.factory or factory},
             on_event=record,
@@ -87,7 +88,7 @@ class Lab:
         return lines
 
     def state(self) -> dict[str, Any]:
-        file = self.directory / "state" / "lab" / f"{STACK}.json"
+        file = self.directory / self.state_dir / "lab" / f"{STACK}.json"
         found: dict[str, Any] = json.loads(file.read_text())["checkpoint"]["latest"]
         return found
 

@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +76,20 @@ class Cli:
             if (data := event.get("resourcePreEvent", {}).get("metadata")) and "::default" not in data["urn"]
         )
         return CliRun(done.returncode, steps, done.stdout + done.stderr)
+
+    @contextmanager
+    def running(self, *arguments: str) -> Iterator[None]:
+        """The operation in the background; left once it has ended well."""
+        child = subprocess.Popen(
+            ["pulumi", *arguments, "--stack", STACK, "--non-interactive"],
+            cwd=self.directory,
+            env=self._env,
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            yield
+        finally:
+            assert child.wait(timeout=100) == 0
 
     def up(self) -> CliRun:
         return self._run("up", "--yes", "--skip-preview")

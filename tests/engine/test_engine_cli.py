@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from halab.embedded.engine import Event, LockedError, ResourceStarted
 from halab.embedded.engine.cipher import Cipher
 from halab.embedded.providers.command import CommandProvider
 from tests.engine import random_graphs
 from tests.engine.harness import PASSPHRASE, Lab, counted
-from tests.engine.pulumi_cli import MISSING, Cli, plain_state
+from tests.engine.pulumi_cli import MISSING, Cli, CliRun, plain_state
 
 Graph = list[dict[str, Any]]
 
@@ -94,6 +96,15 @@ SCENARIOS: dict[str, list[Graph]] = {
         ],
         [{"name": "a"}],
     ],
+    "renamed by alias": [
+        [{"name": "g", "kind": "group"}, {"name": "a", "parent": "g"}, {"name": "b", "uses": ["a"]}],
+        [
+            {"name": "g2", "kind": "group", "was": "g"},
+            {"name": "a2", "was": "a", "parent": "g2"},
+            {"name": "b", "uses": ["a2"]},
+        ],
+        [{"name": "g2", "kind": "group"}, {"name": "a2", "parent": "g2", "triggers": [1]}, {"name": "b"}],
+    ],
     "retained": [[{"name": "a", "retain_on_delete": True}, {"name": "b", "depends_on": ["a"]}], []],
 }
 
@@ -106,6 +117,13 @@ def pair(tmp_path: Path) -> tuple[Lab, Cli]:
 def write(pair: tuple[Lab, Cli], graph: Graph, **rest: Any) -> None:
     for lab in (pair[0], pair[1].lab):
         lab.write(*graph, **rest)
+
+
+def wait_for(file: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not file.exists():
+        assert time.monotonic() < deadline, f"{file} never came"
+        time.sleep(0.05)
 
 
 def comparable(tree: dict[str, Any], lab: Lab) -> dict[str, Any]:
@@ -209,6 +227,35 @@ def test_a_state_goes_to_the_cli_and_back_without_a_change(pair: tuple[Lab, Cli]
     again = shared.up()
     assert again.ok
     assert not again.changed
+
+
+def test_the_state_in_a_file_backend_is_the_clis_own_and_locked_for_both(pair: tuple[Lab, Cli]) -> None:
+    _, cli = pair
+    shared = Lab(cli.directory, factory=CommandProvider, state_dir="backend/.pulumi/stacks")
+    cli.lab.write({"name": "a"}, {"name": "s", "secret_env": {"K": "s3cret"}})
+    assert shared.up().ok
+    preview = cli.preview("--expect-no-changes")
+    assert preview.code == 0, preview.output
+    assert cli.up().code == 0
+    assert not shared.up().changed
+    refused: list[CliRun] = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, ResourceStarted) and event.name == "b":
+            refused.append(cli.up())
+
+    shared.on_event = watch
+    cli.lab.write({"name": "a"}, {"name": "b"})
+    assert shared.up().ok
+    assert refused[0].code != 0
+    assert "currently locked" in refused[0].output
+    shared.on_event = None
+    cli.lab.write({"name": "slow", "run": f"echo here > {cli.directory}/started; sleep 3"})
+    with cli.running("up", "--yes", "--skip-preview"):
+        wait_for(cli.directory / "started")
+        with pytest.raises(LockedError, match="Pulumi CLI"):
+            shared.up()
+    assert not shared.up().changed
 
 
 def test_a_half_done_replacement_is_finished_by_the_other_engine(pair: tuple[Lab, Cli]) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from halab.embedded.engine import Diagnostic, Engine, LockedError, ResourceStarted, StateError
+from halab.embedded.provider import Call, Created, Props, ProviderError
 from tests.engine.harness import PASSPHRASE, STACK, Lab, ops
+from tests.engine.local_command import LocalCommand
 
 
 def failed(summary: Any) -> list[str]:
@@ -233,6 +238,48 @@ def test_a_killed_engine_leaves_a_pending_operation_and_a_lock_that_is_taken_ove
     assert any("was being created" in text for text in said)
     assert lab.state()["pending_operations"] == []
     assert lab.names() == ["first", "slow"]
+
+
+def test_the_locks_of_the_cli_are_respected_and_set_in_its_backend(make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab("lab", state_dir="backend/.pulumi/stacks")
+    marks = lab.directory / "backend" / ".pulumi" / "locks" / "organization" / "lab" / "test"
+    marks.mkdir(parents=True)
+
+    def mark(pid: int) -> None:
+        (marks / "theirs.json").write_text(json.dumps({"pid": pid, "hostname": socket.gethostname()}))
+
+    mark(os.getpid())
+    with pytest.raises(LockedError, match=f"Pulumi CLI, pid {os.getpid()}"):
+        lab.up()
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    mark(dead.pid)
+    seen: list[str] = []
+    lab.on_event = lambda _: seen.extend(path.name for path in marks.iterdir())
+    lab.write({"name": "a"})
+    assert lab.up().ok
+    assert f"halab-{os.getpid()}.json" in seen
+    assert not marks.exists()
+
+
+def test_a_second_cancel_asks_running_steps_to_give_up(lab: Lab) -> None:
+    class Patient(LocalCommand):
+        def create(self, type_: str, call: Call, inputs: Props, *, preview: bool) -> Created:
+            engine.cancel()
+            assert not call.cancelled.is_set()
+            engine.cancel()
+            assert call.cancelled.wait(10)
+            raise ProviderError("gave up, as asked")
+
+    lab.factory = lambda: Patient(lab.directory)
+    lab.write({"name": "a"}, {"name": "b", "depends_on": ["a"]})
+    engine = lab.engine()
+    summary = engine.up()
+    assert summary.cancelled
+    assert failed(summary) == ["a"]
+    assert lab.names() == []
+    lab.factory = None
+    assert lab.good_up() == {"a": "create", "b": "create"}
 
 
 def lab_with_real_keys(lab: Lab) -> Any:

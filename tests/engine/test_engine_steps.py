@@ -289,6 +289,18 @@ def test_an_explicit_provider_and_a_providers_map_reach_the_children(lab: Lab) -
     assert lab.resource("direct")["provider"] == lab.resource("other")["provider"]
 
 
+def test_an_alias_keeps_a_renamed_resource(lab: Lab) -> None:
+    lab.write({"name": "g", "kind": "group"}, {"name": "a", "parent": "g"})
+    lab.good_up()
+    before = lab.resource("a")["id"]
+    lab.log()
+    lab.write({"name": "g2", "kind": "group", "was": "g"}, {"name": "a", "parent": "g2"})
+    assert lab.good_up() == {}
+    assert lab.log() == []
+    assert lab.resource("a")["id"] == before
+    assert sorted(lab.names()) == ["a", "g2"]
+
+
 def test_custom_timeouts_are_stored_in_seconds(lab: Lab) -> None:
     lab.write({"name": "a", "timeouts": {"create": "5m", "delete": "90s"}})
     lab.good_up()

@@ -37,6 +37,8 @@ def options(item: dict[str, Any]) -> pulumi.ResourceOptions:
         given["replacement_trigger"] = made[item["trigger_from"]].stdout
     if "secret_trigger" in item:
         given["replacement_trigger"] = pulumi.Output.secret(item["secret_trigger"])
+    if "was" in item:
+        given["aliases"] = [pulumi.Alias(name=item["was"])]
     if "providers" in item:
         given["providers"] = {"command": made[item["providers"]]}
     return pulumi.ResourceOptions(**given)

@@ -17,7 +17,7 @@ from halab.embedded.engine.config import Project, read_project, read_salt, read_
 from halab.embedded.engine.deployment import Deployment
 from halab.embedded.engine.errors import StateError
 from halab.embedded.engine.events import Diagnostic, Event, Summary
-from halab.embedded.engine.lock import Lock
+from halab.embedded.engine.lock import Lock, cli_locks
 from halab.embedded.engine.monitor import Server
 from halab.embedded.engine.planner import Targets
 from halab.embedded.engine.program import Program
@@ -62,7 +62,11 @@ class Engine:
         self._python = python
         self._env = dict(env or {})
         self.state_file = state_dir.resolve() / self._project.name / f"{stack}.json"
-        self._lock = Lock(self.state_file.with_suffix(".lock"), lambda text: on_event(Diagnostic("warning", text)))
+        self._lock = Lock(
+            self.state_file.with_suffix(".lock"),
+            lambda text: on_event(Diagnostic("warning", text)),
+            cli_locks(self.state_file),
+        )
         self._draining = threading.Event()
         self._aborting = threading.Event()
         self._program: Program | None = None

@@ -1,13 +1,18 @@
-"""One writer per stack: a lock file that names its holder and that the kernel releases when the holder dies."""
+"""One writer per stack: a lock file that names its holder and that the kernel releases when the holder dies.
+
+Where the state lies in a Pulumi file backend, the CLI's own lock is respected and set as well.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import getpass
 import json
 import os
 import socket
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +20,17 @@ from halab.embedded.engine.errors import LockedError
 
 
 class Lock:
-    """Holds `file` from `acquire` to `release`. `say` is told when a dead holder's lock is taken over."""
+    """Holds `file` from `acquire` to `release`. `say` is told when a dead holder's lock is taken over.
 
-    def __init__(self, file: Path, say: Callable[[str], None]) -> None:
+    `cli` is the directory of the Pulumi CLI's locks on the same stack, None when its backend is not in use here.
+    """
+
+    def __init__(self, file: Path, say: Callable[[str], None], cli: Path | None = None) -> None:
         self._file = file
         self._say = say
+        self._cli = cli
         self._handle: int | None = None
+        self._mark: Path | None = None
 
     def acquire(self) -> None:
         """Raises: LockedError when a live process, or one on another host, holds the lock."""
@@ -50,19 +60,81 @@ class Lock:
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps(mine).encode(), 0)
         self._handle = handle
+        try:
+            self._join_cli()
+        except BaseException:
+            self.release()
+            raise
 
     def release(self) -> None:
+        if self._mark is not None:
+            self._mark.unlink(missing_ok=True)
+            self._mark = None
+            self._leave_no_empty_directories()
         if self._handle is None:
             return
         self._file.unlink(missing_ok=True)
         os.close(self._handle)
         self._handle = None
 
+    def _join_cli(self) -> None:
+        """Keeps CLIs out and refuses while one holds the stack; marks whose process is dead are cleared.
+
+        The mark is set before the look around, as the CLI does: of two that come at once, at least one sees the other.
+        """
+        if self._cli is None:
+            return
+        self._cli.mkdir(parents=True, exist_ok=True, mode=0o700)
+        mine = self._cli / f"halab-{os.getpid()}.json"
+        content = {
+            "pid": os.getpid(),
+            "username": getpass.getuser(),
+            "hostname": socket.gethostname(),
+            "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+        }
+        mine.write_text(json.dumps(content))
+        self._mark = mine
+        for mark in sorted(self._cli.glob("*.json")):
+            if mark != mine:
+                self._respect(mark)
+
+    def _respect(self, mark: Path) -> None:
+        try:
+            holder = json.loads(mark.read_text())
+        except FileNotFoundError:
+            return
+        except ValueError:
+            holder = {}
+        pid, host = holder.get("pid"), holder.get("hostname")
+        if host == socket.gethostname() and isinstance(pid, int) and _start_time(pid) is None:
+            self._say(f"cleared the Pulumi lock of pid {pid}, which is dead")
+            mark.unlink(missing_ok=True)
+            return
+        who = f"a Pulumi CLI, pid {pid} on {host} since {holder.get('timestamp')}"
+        raise LockedError(f"the stack is locked by {who} ({mark}); wait for it or end it")
+
+    def _leave_no_empty_directories(self) -> None:
+        directory = self._cli
+        while directory is not None and directory.name != ".pulumi":
+            try:
+                directory.rmdir()
+            except OSError:
+                return
+            directory = directory.parent
+
     def _refusal(self, holder: dict[str, Any]) -> str:
         who = f"pid {holder.get('pid')} on {holder.get('host')} since {holder.get('time')}" if holder else "a process"
         if holder and holder.get("host") != socket.gethostname():
             return f"the stack is locked by {who}; if that run is dead, remove {self._file}"
         return f"the stack is locked by {who} ({self._file}); wait for it or end it"
+
+
+def cli_locks(state_file: Path) -> Path | None:
+    """Where the Pulumi CLI keeps its locks on a stack, when `state_file` lies in a file backend (.pulumi/stacks)."""
+    stacks = state_file.parent.parent
+    if stacks.name != "stacks" or stacks.parent.name != ".pulumi":
+        return None
+    return stacks.parent / "locks" / "organization" / state_file.parent.name / state_file.stem
 
 
 def _read(handle: int) -> dict[str, Any]:
