@@ -18,18 +18,18 @@ def prove(workspace: Workspace, nodes: tuple[str, ...], console: Console) -> dic
     console.print(f"fencing: each of {len(nodes)} VMs is fenced once (leave it out with --no-fence-proof)")
 
     def note(proof: fence_proof.Proof) -> None:
+        if proof.problem or proof.fenced is None:
+            console.print(f"{proof.node} by {proof.device}: {proof.problem}", style="bold red")
+            return
         proven[proof.node] = proof.fenced
         workspace.note(fenced=dict(proven))
         console.print(
-            f"fenced {proof.node} by {proof.by} in {proof.fenced:.1f} s; all well again after {proof.back:.0f} s"
+            f"{proof.node} fenced by {proof.device} in {proof.fenced:.1f} s, all back after {proof.back:.0f} s"
         )
 
     async def run() -> None:
         async with cloud.remote(workspace) as remote:
-            await fence_proof.prove(remote.run, workspace.topology, note)
+            await fence_proof.prove(workspace.topology, remote.run, nodes, done=note)
 
-    try:
-        asyncio.run(run())
-    except fence_proof.ProofError as error:
-        console.print(f"fencing is not proven: {error}", style="bold red")
+    asyncio.run(run())
     return {node: seconds for node, seconds in proven.items() if node in nodes}

@@ -226,11 +226,11 @@ def _tell(workspace: Workspace, built: Built, console: Console) -> None:
 
 def _unproven(workspace: Workspace) -> tuple[str, ...]:
     """Nodes that can be fenced and whose fencing was never fired."""
+    from halab.fence_proof import targets
+
     record = workspace.record()
     known = record.fenced if record else {}
-    topology = workspace.topology
-    able = (node.name for cluster in topology.clusters for node in fence_targets(topology, cluster))
-    return tuple(dict.fromkeys(name for name in able if name not in known))
+    return tuple(node for node in targets(workspace.topology) if node not in known)
 
 
 def _prove(workspace: Workspace, nodes: tuple[str, ...], console: Console) -> dict[str, float]:
