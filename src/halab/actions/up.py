@@ -16,7 +16,6 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from components.cluster.fencing import targets as fence_targets
 from halab import engines, hypervisors
 from halab.actions import cloud, doctor, image
 from halab.display import text
