@@ -22,7 +22,6 @@ MODULES = {
     "disable_root": "ssh",
     "ssh_pwauth": None,
     "ssh_deletekeys": "ssh",
-    "ssh_genkeytypes": "ssh",
     "ssh_keys": "ssh",
     "ssh_authorized_keys": "ssh",
     "users": "users_groups",
@@ -66,13 +65,19 @@ def test_root_logs_in_with_the_stacks_key_only(topology: Topology, secrets: Secr
         assert "chpasswd" not in data
 
 
-def test_the_host_key_is_supplied_and_none_is_made(topology: Topology, secrets: Secrets) -> None:
+def test_no_key_is_empty_which_cloud_inits_schema_refuses_for_some(topology: Topology, secrets: Secrets) -> None:
+    for node in topology.nodes:
+        data = yaml.safe_load(seed(topology, node, secrets).user_data)
+        # `users: []` is how the image's default user is kept from being made
+        assert [key for key, value in data.items() if value in ([], {}, "", None)] == ["users"]
+
+
+def test_the_host_key_is_supplied_so_that_none_is_made(topology: Topology, secrets: Secrets) -> None:
     for node in topology.nodes:
         data = yaml.safe_load(seed(topology, node, secrets).user_data)
         assert data["ssh_keys"]["ed25519_private"] == secrets.ssh_private(node.name)
         assert data["ssh_keys"]["ed25519_public"].startswith(secrets.ssh_public(node.name))
         assert data["ssh_deletekeys"] is False
-        assert data["ssh_genkeytypes"] == []
 
 
 def test_no_other_secret_of_the_stack_is_in_a_seed(collapsed: Topology, secrets: Secrets) -> None:
