@@ -17,7 +17,7 @@ import pytest
 
 from halab.embedded.provider import UNKNOWN, Asset, Call, DiffKind, Props, ProviderError, Secret
 from halab.embedded.providers import providers
-from halab.embedded.providers.command import CommandProvider
+from halab.embedded.providers.command import CommandProvider, ssh
 from halab.embedded.providers.command.ssh import Ssh
 from halab.embedded.providers.schema import plain
 from tests.engine.ssh_server import CLIENT, HOST, PEM, SSHD, Library, Server, Sshd, until
@@ -241,6 +241,16 @@ def test_a_remote_command_gets_its_input_and_gives_both_outputs(provider: Comman
     assert (outputs["stdout"], outputs["stderr"]) == (expected.strip(), "warned")
 
 
+def test_a_daemon_that_keeps_the_output_open_does_not_hold_up_its_command(
+    provider: CommandProvider, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if isinstance(server, Library):
+        pytest.skip("the library's server tells the exit status only after the output's end")
+    monkeypatch.setattr(ssh, "DRAIN", 1)
+    outputs = create(provider, REMOTE, {"connection": to(server), "create": "sleep 60 & echo $!"})
+    os.kill(int(outputs["stdout"]), signal.SIGKILL)
+
+
 def test_many_commands_at_once_share_one_login(provider: CommandProvider, server: Server) -> None:
     def run(number: int) -> str:
         text = create(provider, REMOTE, {"connection": to(server), "create": f"sleep 0.1; echo {number}"})["stdout"]
@@ -297,7 +307,7 @@ def test_a_timeout_ends_the_remote_command(provider: CommandProvider, server: Se
     pids = tmp_path / "pids"
     inputs = {"connection": to(server), "create": f"echo $$ >{pids}; sleep 60 & echo $! >>{pids}; wait"}
     with pytest.raises(ProviderError, match="the command did not end: gave up at the limit"):
-        create(provider, REMOTE, inputs, call(timeout=1.5))
+        create(provider, REMOTE, inputs, call(timeout=5))
     until(lambda: not any(running(int(pid)) for pid in pids.read_text().split()), "the end of the remote processes")
     assert create(provider, REMOTE, {"connection": to(server), "create": "echo on"})["stdout"] == "on"
 

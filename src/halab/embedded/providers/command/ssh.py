@@ -26,7 +26,8 @@ from halab.embedded.providers.command.output import Capture
 
 IDLE = 60.0
 HANDSHAKE = 120.0  # an emulated guest under load takes its time; a redial would only make it slower
-OPENING = 30.0
+OPENING = 60.0
+DRAIN = 10.0  # for the output after the exit status: a daemon left behind may hold it open for ever
 SESSIONS = 8  # below sshd's MaxSessions of 10, one of which SFTP holds
 RETRY_FIRST, RETRY_REFUSED, RETRY_ANSWERED = 0.1, 1.0, 5.0
 KEX = ("curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256")
@@ -109,16 +110,17 @@ class Link:
         self.retired = False
         self.sftp: asyncssh.SFTPClient | None = None
         self.sftp_lock = asyncio.Lock()
-        self._closed = closed
+        self._closed: Callable[[], None] | None = closed
 
     def alive(self) -> bool:
         return not self.retired and not self.connection.is_closed()
 
     def close(self) -> None:
-        if not self.retired or not self.connection.is_closed():
-            self.retired = True
-            self.connection.close()
-            self._closed()
+        self.retired = True
+        self.connection.close()
+        closed, self._closed = self._closed, None
+        if closed is not None:
+            closed()
 
 
 @dataclass(slots=True)
@@ -140,6 +142,8 @@ class Session(asyncssh.SSHClientSession[bytes]):
         self.capture = capture
         self.status: int | None = None
         self.leader: int | None = None
+        self.announced = asyncio.Event()
+        self.exited = asyncio.Event()
         self.ended = asyncio.Event()
         self._first: bytes | None = b""
 
@@ -157,18 +161,30 @@ class Session(asyncssh.SSHClientSession[bytes]):
             if line.startswith(MARK) and line[len(MARK) :].isdigit():
                 self.leader = int(line[len(MARK) :])
                 data = rest
+            self.announced.set()
         if data:
             self.capture.err(data)
 
     def exit_status_received(self, status: int) -> None:
         self.status = status
+        self.exited.set()
 
     def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:
         self.capture.err(f"ended by signal {signal}\n".encode())
         self.status = 255
+        self.exited.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.announced.set()
+        self.exited.set()
         self.ended.set()
+
+    async def finished(self) -> None:
+        """Returns when the command has ended and its output is here."""
+        await self.exited.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN):
+                await self.ended.wait()
 
 
 class Ssh:
@@ -272,12 +288,14 @@ class Ssh:
                     if stdin:
                         channel.write(stdin)
                     channel.write_eof()
-                    await session.ended.wait()
+                    await session.finished()
                 except asyncio.CancelledError:
                     await _end(link, channel, session)
                     raise
                 except (asyncssh.Error, OSError):
-                    await session.ended.wait()  # it ended without reading its input
+                    await session.finished()  # it ended without reading its input
+                finally:
+                    channel.close()
                 if session.status is None:
                     raise ProviderError(f"ssh {progress.endpoint}: the connection was lost while the command ran")
                 return session.status
@@ -330,6 +348,8 @@ class Ssh:
             async with slot.lock:
                 if slot.link is not None and slot.link.alive():
                     return slot.link, True
+                if slot.link is not None and slot.link.users == 0:
+                    slot.link.close()
                 progress.dials += 1
                 dialled = time.monotonic()
                 answered = [False]
@@ -403,10 +423,16 @@ async def _open(
             {starting, confirmation}, timeout=OPENING if reused else None, return_when=asyncio.FIRST_COMPLETED
         )
         if not opened.is_set() and not starting.done():
-            link.connection.abort()
             return None
-        channel, _session = await starting
+        channel, _session = await asyncio.shield(starting)
         return channel, session
+    except asyncio.CancelledError:
+        if opened.is_set():
+            with contextlib.suppress(asyncssh.Error, OSError, TimeoutError):
+                async with asyncio.timeout(ENDING):
+                    channel, _session = await starting
+                await _end(link, channel, session)
+        raise
     except (asyncssh.Error, OSError):
         if reused and not opened.is_set():
             return None
@@ -419,8 +445,9 @@ async def _open(
 async def _end(link: Link, channel: asyncssh.SSHClientChannel[bytes], session: Session) -> None:
     """End the remote session's processes."""
     with contextlib.suppress(asyncssh.Error, OSError, TimeoutError):
-        if session.leader is not None:
-            async with asyncio.timeout(ENDING):
+        async with asyncio.timeout(ENDING):
+            await session.announced.wait()
+            if session.leader is not None:
                 await link.connection.run(f"sh -s {session.leader}", input=END_SESSION, encoding=None)
     channel.abort()
 
@@ -495,7 +522,7 @@ def _options(endpoint: Endpoint) -> dict[str, Any]:
         "gss_host": None,
         "x509_trusted_certs": None,
         "keepalive_interval": 30,
-        "keepalive_count_max": 4,
+        "keepalive_count_max": 6,
         "login_timeout": HANDSHAKE,
     }
 
