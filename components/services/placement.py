@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from components.parts import Resource, ServicePart
@@ -63,7 +64,9 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         after=frozenset({f"placement.configure@{chosen}", "database.ready", "haproxy.ready"}),
         timeout=900,
     )
-    return (*common, schema)
+    # The application writes its traits and classes while it loads, so it needs its tables before.
+    started = (replace(s, after=s.after | {schema.name}) if s.action == "start" else s for s in common)
+    return (*started, schema)
 
 
 def resource(topology: Topology) -> Resource:
