@@ -28,7 +28,7 @@ passwords() {
 }
 
 bootstrap() {
-    passwords | runuser -u "$OWNER" -- env HOME=/var/lib/keystone \
+    passwords | runuser -u "$OWNER" -- env --chdir=/var/lib/keystone HOME=/var/lib/keystone \
         python3 /usr/local/lib/halab/keystone_bootstrap.py /etc/halab/keystone-catalog.json ||
         fail "keystone_bootstrap.py failed; see $HALAB_LOG/$HALAB_STEP.log"
     say "keystone: $(tail -n 1 "$HALAB_LOG/$HALAB_STEP.log")"
