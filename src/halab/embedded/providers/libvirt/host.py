@@ -46,12 +46,11 @@ class Host:
             return self._connection
 
     def close(self) -> None:
-        libvirt = api()
         with self._lock:
-            if self._connection is not None:
-                with contextlib.suppress(libvirt.libvirtError):  # the daemon may be gone, the connection with it
-                    self._connection.close()
-                self._connection = None
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(api().libvirtError):  # the daemon may be gone, the connection with it
+                connection.close()
 
     def pool_lock(self, pool: str) -> threading.RLock:
         """Held while a pool's list of volumes changes: libvirt refuses a refresh during a build, and the reverse."""

@@ -110,7 +110,7 @@ class _words:
         return None
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, Exception) and isinstance(error, api().libvirtError):
+        if error is not None and not isinstance(error, ProviderError) and isinstance(error, api().libvirtError):
             raise ProviderError(f"{self._what}: {error}") from error
 
 
