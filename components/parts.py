@@ -10,6 +10,10 @@ from components.steps import Step
 from components.topology import Topology
 from components.variant import Service
 
+#: The agent of a resource that is a systemd unit, named by its parameter `unit`; Pacemaker's own class for them takes
+#: a start that is queued in systemd for a failed one (components/cluster/files/unit.ocf).
+UNIT_AGENT = "ocf:halab:unit"
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:

@@ -26,7 +26,7 @@ def plan(topology: Topology) -> StepGraph:
     return merge(
         (
             machine.steps(topology),
-            corosync.steps(topology),
+            corosync.steps(topology, managed(topology)),
             pacemaker.steps(topology, managed(topology)),
             remote.steps(topology),
             *(part.steps(topology) for part in parts(topology)),

@@ -1,12 +1,13 @@
 # shellcheck shell=bash
-# A full member: corosync's ring, Pacemaker on it. FENCE_KEY_FILE, INITIAL_CIB.
+# A full member: corosync's ring, Pacemaker on it. FENCE_KEY_FILE, INITIAL_CIB, UNITS (names).
 
 start() {
     local cib=/var/lib/pacemaker/cib/cib.xml
     secret_file COROSYNC_AUTHKEY /etc/corosync/authkey root root 0400
     secret_file PACEMAKER_AUTHKEY /etc/pacemaker/authkey root haclient 0640
     secret_file FENCE_KEY "$FENCE_KEY_FILE" root root 0600
-    reload_units corosync.service pacemaker.service
+    # shellcheck disable=SC2086
+    reload_units $UNITS
     # A running ring takes a changed node list and timers without losing a member; only the key needs a restart.
     if systemctl is-active --quiet corosync; then
         corosync-cfgtool -R || fail "corosync refused its configuration; see /var/log/corosync/corosync.log"

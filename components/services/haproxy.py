@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.parts import Listener, Operation, Resource, ServicePart
+from components.parts import UNIT_AGENT, Listener, Operation, Resource, ServicePart
 from components.recipe import File, Recipe
 from components.secrets import ENDPOINT_PEM
 from components.services import galera, glance, keystone, placement
@@ -134,7 +134,8 @@ def steps(topology: Topology) -> tuple[Step, ...]:
 
 def resource(topology: Topology) -> Resource:
     operations = (Operation("start", timeout=300), Operation("stop", timeout=120), Operation("monitor", 20, 60))
-    return Resource(Service.HAPROXY, "systemd:haproxy", operations, meta={"interleave": "true"})
+    unit = {"unit": "haproxy.service"}
+    return Resource(Service.HAPROXY, UNIT_AGENT, operations, unit, meta={"interleave": "true"})
 
 
 PART = ServicePart(Service.HAPROXY, steps, resource)

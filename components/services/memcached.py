@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.parts import Operation, Resource, ServicePart
+from components.parts import UNIT_AGENT, Operation, Resource, ServicePart
 from components.recipe import File, Recipe
 from components.steps import Step, on
 from components.topology import Node, Topology
@@ -58,7 +58,8 @@ def steps(topology: Topology) -> tuple[Step, ...]:
 
 def resource(topology: Topology) -> Resource:
     operations = (Operation("start", timeout=300), Operation("stop", timeout=120), Operation("monitor", 60, 60))
-    return Resource(Service.MEMCACHED, "systemd:memcached", operations, meta={"interleave": "true"})
+    unit = {"unit": "memcached.service"}
+    return Resource(Service.MEMCACHED, UNIT_AGENT, operations, unit, meta={"interleave": "true"})
 
 
 PART = ServicePart(Service.MEMCACHED, steps, resource)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from components.parts import Listener, Operation, Resource
+from components.parts import UNIT_AGENT, Listener, Operation, Resource
 from components.recipe import File, Recipe
 from components.secrets import CA_PEM
 from components.steps import Step, on
@@ -187,9 +187,9 @@ def listener(topology: Topology, api: Api) -> Listener:
 
 def resource(api: Api, after: tuple[Service, ...]) -> Resource:
     operations = (Operation("start", timeout=600), Operation("stop", timeout=120), Operation("monitor", 60, 60))
-    return Resource(
-        api.service, f"systemd:{api.unit}", operations, meta={"interleave": "true"}, after=after, ordering="Mandatory"
-    )
+    unit = {"unit": f"{api.unit}.service"}
+    meta = {"interleave": "true"}
+    return Resource(api.service, UNIT_AGENT, operations, unit, meta, after=after, ordering="Mandatory")
 
 
 def steps(

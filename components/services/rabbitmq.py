@@ -53,9 +53,10 @@ SERVER_ADDITIONAL_ERL_ARGS="{schedulers} -kernel inet_dist_use_interface {addres
 
 def drop_in(managed: bool) -> str:
     """A stop by signal: rabbitmqctl would cost more than the stop. Pacemaker, where it rules, is the one to restart."""
+    order = "Before=pacemaker.service\n" if managed else ""
     return f"""[Unit]
 StartLimitIntervalSec=0
-
+{order}
 [Service]
 ExecStop=
 KillSignal=SIGTERM
