@@ -62,7 +62,7 @@ class Cli:
             capture_output=True,
             text=True,
             check=False,
-            timeout=100,
+            timeout=300,
         )
 
     def _run(self, *arguments: str) -> CliRun:
@@ -89,7 +89,7 @@ class Cli:
         try:
             yield
         finally:
-            assert child.wait(timeout=100) == 0
+            assert child.wait(timeout=300) == 0
 
     def up(self) -> CliRun:
         return self._run("up", "--yes", "--skip-preview")

@@ -20,7 +20,10 @@ from tests.engine.pulumi_cli import MISSING, Cli, CliRun, plain_state
 
 Graph = list[dict[str, Any]]
 
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not on PATH: {', '.join(MISSING)}")
+pytestmark = [
+    pytest.mark.skipif(bool(MISSING), reason=f"not on PATH: {', '.join(MISSING)}"),
+    pytest.mark.timeout(600),
+]
 
 
 def chain(trigger: Any, *, before: bool, **rest: Any) -> Graph:

@@ -282,6 +282,40 @@ def test_a_second_cancel_asks_running_steps_to_give_up(lab: Lab) -> None:
     assert lab.good_up() == {"a": "create", "b": "create"}
 
 
+def test_an_interrupted_create_that_nobody_wants_any_more_is_told_once(lab: Lab) -> None:
+    lab.write({"name": "a"})
+    lab.good_up()
+    tree = lab.engine().export()
+    ghost = {**lab.resource("a"), "urn": lab.resource("a")["urn"].replace("::a", "::ghost"), "id": ""}
+    tree["deployment"]["pending_operations"] = [{"resource": ghost, "type": "creating"}]
+    lab.engine().import_(tree)
+    assert lab.engine().export()["deployment"]["pending_operations"][0]["type"] == "creating"
+    lab.events.clear()
+    lab.good_up()
+    said = [event.text for event in lab.events if isinstance(event, Diagnostic)]
+    assert any("ghost was being created" in text and "nothing here knows of it" in text for text in said)
+    lab.events.clear()
+    lab.good_up()
+    assert not [event for event in lab.events if isinstance(event, Diagnostic)]
+
+
+def test_a_state_that_cannot_be_written_ends_the_run(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.write({"name": "a"})
+    lab.good_up()
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    lab.write({"name": "a"}, {"name": "b"})
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        with pytest.raises(StateError, match="cannot write .*No space left"):
+            lab.up()
+    assert lab.names() == ["a"]
+    assert "create b" not in lab.log()
+    assert lab.good_up() == {"b": "create"}
+
+
 def lab_with_real_keys(lab: Lab) -> Any:
     from halab.embedded.engine import cipher
 

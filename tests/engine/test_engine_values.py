@@ -72,10 +72,10 @@ def test_unknown_markers_and_remote_assets_are_refused(tmp_path: Path) -> None:
 
 def test_state_values_survive_a_round_trip_with_secrets_closed(tmp_path: Path) -> None:
     tree = {name: value for name, (_, value) in WIRE.items()}
-    stored = values.to_state(tree, lambda text: {"ciphertext": text[::-1]})
-    assert stored["secret"] == {SIG: "1b47061264138c4ac30d75fd1eb44270", "ciphertext": '}"h":"tsoh"{'}
+    stored = values.to_state(tree, lambda text: {"ciphertext": f"v1:{text[::-1]}"})
+    assert stored["secret"] == {SIG: "1b47061264138c4ac30d75fd1eb44270", "ciphertext": 'v1:}"h":"tsoh"{'}
     assert stored["reference"]["packageVersion"] == ""
-    assert values.from_state(stored, tmp_path, lambda text: text[::-1]) == tree
+    assert values.from_state(stored, tmp_path, lambda text: text[:2:-1]) == tree
 
 
 def test_what_a_provider_returns_keeps_the_inputs_secrets_and_references() -> None:

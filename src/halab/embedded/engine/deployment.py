@@ -1,42 +1,26 @@
-"""One run: registrations become provider operations, every result reaches the journal before it is reported."""
+"""An `up` or a preview: registrations become provider operations, then what is left over is deleted."""
 
 from __future__ import annotations
 
 import threading
-import time
 import traceback
 import uuid
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 from halab.embedded.engine import paths, state, values
-from halab.embedded.engine.checkpoint import Entry, Journal, Pending, marked, now
+from halab.embedded.engine.checkpoint import Pending, now
 from halab.embedded.engine.errors import CancelledError, EngineError, StateError, StepError
-from halab.embedded.engine.events import (
-    Change,
-    Diagnostic,
-    Event,
-    Failure,
-    Op,
-    Planned,
-    PropertyDiff,
-    ResourceFinished,
-    ResourceLog,
-    ResourceStarted,
-    Severity,
-    Summary,
-)
+from halab.embedded.engine.events import Diagnostic, Event, Failure, Op, ResourceLog
 from halab.embedded.engine.goal import Goal
+from halab.embedded.engine.journal import Entry, Journal, marked
 from halab.embedded.engine.order import run_reversed
 from halab.embedded.engine.planner import Decision, Planner, Targets
 from halab.embedded.engine.providers import Providers
+from halab.embedded.engine.run import Run
 from halab.embedded.engine.state import Resource
 from halab.embedded.provider import UNKNOWN, Call, Created, Props, ProviderError
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,157 +32,6 @@ class Outcome:
     outputs: Props = field(default_factory=dict)
     lost: str = ""
     unknown: bool = False
-
-
-class Run:
-    """What every kind of run shares: events, the parallel limit, cancelling, the record for the summary.
-
-    `draining` stops new operations, `aborting` also asks those under way to give up; both belong to the caller.
-    """
-
-    def __init__(
-        self,
-        journal: Journal,
-        providers: Providers,
-        emit: Callable[[Event], None],
-        parallel: int,
-        root: Path,
-        draining: threading.Event,
-        aborting: threading.Event,
-    ) -> None:
-        self.journal = journal
-        self.providers = providers
-        self.root = root
-        self.parallel = max(parallel, 1)
-        self.draining = draining
-        self.aborting = aborting
-        self.closed = threading.Event()
-        self.failures: list[Failure] = []
-        self._emit = emit
-        self._emitting = threading.Lock()
-        self._steps: list[tuple[Op, str, PropertyDiff]] = []
-        self._slots = threading.Semaphore(self.parallel)
-
-    def emit(self, event: Event) -> None:
-        with self._emitting:
-            self._emit(event)
-
-    def planned(self, op: Op, urn: str, diff: Mapping[str, Change] | None = None) -> None:
-        """Records and reports a step; default providers stay out of sight."""
-        if state.is_default_provider(urn):
-            return
-        with self._emitting:
-            self._steps.append((op, urn, diff or {}))
-            self._emit(Planned(op, urn, diff or {}))
-
-    def fail(self, urn: str, error: str) -> None:
-        with self._emitting:
-            self.failures.append(Failure(urn, error))
-
-    def summary(self, started: float, outputs: Mapping[str, Any]) -> Summary:
-        counts = Counter(op for op, _, _ in self._steps)
-        return Summary(
-            counts={str(op): count for op, count in counts.items()},
-            steps=tuple(self._steps),
-            failures=tuple(self.failures),
-            seconds=time.monotonic() - started,
-            cancelled=self.draining.is_set(),
-            outputs=outputs,
-        )
-
-    def operate(
-        self,
-        op: Op,
-        kind: Pending | None,
-        resource: Resource,
-        act: Callable[[Call], T],
-        settle: Callable[[T], None],
-        timeout: float | None,
-    ) -> None:
-        """Calls a provider between two durable notes in the journal; `settle` puts the result into it.
-
-        With `kind` None (reads) nothing is noted beforehand: an interrupted one leaves nothing to know.
-
-        Raises: StepError when the provider failed, CancelledError when the run no longer starts anything.
-        """
-        with self._slots:
-            if self.draining.is_set() or self.closed.is_set():
-                raise CancelledError(f"{op} of {resource.urn} was not started: the run was cancelled")
-            self._operate(op, kind, resource, act, settle, timeout)
-
-    def _operate(
-        self,
-        op: Op,
-        kind: Pending | None,
-        resource: Resource,
-        act: Callable[[Call], T],
-        settle: Callable[[T], None],
-        timeout: float | None,
-    ) -> None:
-        urn = resource.urn
-        visible = not state.is_default_provider(urn)
-        key = None if kind is None else self.journal.begin(kind, resource)
-        self.journal.commit()
-        if visible:
-            self.emit(ResourceStarted(op, urn, resource.type, resource.name, time.time()))
-        begun = time.monotonic()
-
-        def log(severity: str, line: str) -> None:
-            known: Severity = severity if severity in ("debug", "info", "warning", "error") else "info"  # type: ignore[assignment]
-            self.emit(ResourceLog(urn, known, line))
-
-        error = ""
-        try:
-            settle(act(Call(urn, timeout, log, self.aborting)))
-        except (EngineError, ProviderError) as raised:
-            error = str(raised) or type(raised).__name__
-        except Exception as raised:
-            error = f"{type(raised).__name__}: {raised}"
-            log("debug", traceback.format_exc())
-        if key is not None:
-            self.journal.end(key)
-        self.journal.commit()
-        if visible:
-            self.emit(ResourceFinished(op, urn, not error, error, time.monotonic() - begun))
-        if error:
-            raise StepError(error)
-
-    def delete(self, op: Op, entry: Entry, *, dry_run: bool, spared: bool, after: Resource | None) -> None:
-        """Deletes what stands at an entry; `spared` skips the provider; `after` is what the state then holds.
-
-        Raises: StepError when the provider failed.
-        """
-        resource = entry.now
-        if resource is None:
-            return
-
-        def settle(_: None) -> None:
-            self.journal.amend(entry, after)
-
-        logical = spared or not resource.custom or resource.external or resource.retain_on_delete
-        if dry_run or logical or state.is_provider(resource.type):
-            settle(None)
-            if not dry_run:
-                self.emit_instant(op, resource)
-            return
-
-        def act(call: Call) -> None:
-            self.providers.get(resource.provider).delete(
-                resource.type,
-                call,
-                resource.id,
-                values.for_provider(resource.inputs, self.root),
-                values.for_provider(resource.outputs, self.root),
-            )
-
-        self.operate(op, "deleting", resource, act, settle, resource.timeouts.get("delete"))
-
-    def emit_instant(self, op: Op, resource: Resource) -> None:
-        """Makes a step without a provider operation durable and reports it."""
-        self.journal.commit()
-        if not state.is_default_provider(resource.urn):
-            self.emit(ResourceStarted(op, resource.urn, resource.type, resource.name, time.time()))
-            self.emit(ResourceFinished(op, resource.urn, True, "", 0.0))
 
 
 class Deployment(Run):
@@ -250,7 +83,8 @@ class Deployment(Run):
         with self._planning:
             self.goals[goal.urn] = goal
             old = self._planner.claim(goal)
-        if any(urn in self._lost for urn in goal.resource({}).needs()):
+        if lost := [urn for urn in goal.resource({}).needs() if urn in self._lost]:
+            self.emit(ResourceLog(goal.urn, "warning", f"skipped, because {lost[0]} failed or was skipped"))
             return self._lose(goal, old, "skipped")
         try:
             with self._planning:
@@ -317,7 +151,17 @@ class Deployment(Run):
             return self._delete_left_over(ops[id(entry)], entry)
 
         run_reversed([entry for _, entry in condemned], act, self.parallel)
+        if not (self.failures or self.dry_run or self._targets or self.draining.is_set()):
+            self._forget_unfinished()
         self.journal.commit()
+
+    def _forget_unfinished(self) -> None:
+        """What an earlier run was creating and this one, done without a failure, was not asked for."""
+        for kind, urn in self.journal.unfinished:
+            if kind == "creating":
+                text = f"{urn} was being created when an earlier run ended; if it exists, nothing here knows of it"
+                self.emit(Diagnostic("warning", text))
+        self.journal.settle(("creating",))
 
     def program_error(self, urn: str, text: str) -> None:
         """An error the program reported itself; after a failed step, or a cancel, it is only their echo."""
@@ -557,8 +401,6 @@ class Deployment(Run):
     def _lose(self, goal: Goal, old: Entry | None, why: str) -> Outcome:
         with self._planning:
             self._lost[goal.urn] = old.was if old is not None else goal.resource({})
-        if why == "skipped":
-            self.emit(ResourceLog(goal.urn, "warning", "skipped: something it depends on failed"))
         return Outcome(goal.urn, lost=why)
 
     # The last phase.

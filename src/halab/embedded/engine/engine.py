@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from halab.embedded.engine import checkpoint, state, values
-from halab.embedded.engine.checkpoint import Journal, Loaded, Sealer, Store
+from halab.embedded.engine.checkpoint import Loaded, Sealer, Store
 from halab.embedded.engine.cipher import Cipher
 from halab.embedded.engine.config import Project, read_project, read_salt, read_stack, stack_file
 from halab.embedded.engine.deployment import Deployment
 from halab.embedded.engine.errors import StateError
 from halab.embedded.engine.events import Diagnostic, Event, Summary
+from halab.embedded.engine.journal import Journal
 from halab.embedded.engine.lock import Lock, cli_locks
 from halab.embedded.engine.monitor import Server
 from halab.embedded.engine.planner import Targets
@@ -232,7 +233,7 @@ class Engine:
     def _tell_unfinished(self, run: Deployment) -> None:
         for kind, urn in run.journal.unfinished:
             if kind == "creating":
-                text = f"{urn} was being created when an earlier run ended; it is created again"
+                text = f"{urn} was being created when an earlier run ended; a new attempt follows if it is still wanted"
                 self._on_event(Diagnostic("warning", text))
         run.journal.settle(("updating", "deleting", "reading"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from halab.embedded.engine.checkpoint import Entry
+from halab.embedded.engine.journal import Entry
 
 
 def blockers(entries: Sequence[Entry]) -> list[set[int]]:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from halab.embedded.engine import paths, state, values
-from halab.embedded.engine.checkpoint import Entry, Journal
 from halab.embedded.engine.errors import StepError
 from halab.embedded.engine.events import MASK, Change
 from halab.embedded.engine.goal import Goal
+from halab.embedded.engine.journal import Entry, Journal
 from halab.embedded.engine.providers import Providers, config_of
 from halab.embedded.engine.state import Resource
 from halab.embedded.provider import UNKNOWN, Diff, DiffKind, Props, Provider

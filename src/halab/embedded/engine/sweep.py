@@ -6,11 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from halab.embedded.engine import paths, state, values
-from halab.embedded.engine.checkpoint import Entry, now
-from halab.embedded.engine.deployment import Run
+from halab.embedded.engine.checkpoint import now
 from halab.embedded.engine.errors import CancelledError, EngineError
 from halab.embedded.engine.events import MASK, Change, Diagnostic
+from halab.embedded.engine.journal import Entry
 from halab.embedded.engine.order import run_reversed
+from halab.embedded.engine.run import Run
 from halab.embedded.engine.state import Resource
 from halab.embedded.provider import Call, Props
 
