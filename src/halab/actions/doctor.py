@@ -24,8 +24,9 @@ _STYLES = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"
 def run(workspace: Workspace, *, install: bool, yes: bool, as_json: bool) -> int:
     console = text.console(error=as_json)
     embedded = _embedded(workspace)
-    if install:
-        _install(workspace, embedded, yes, console)
+    if install or yes:
+        packages(workspace, embedded, yes, console, test=True)
+        _pulumi(yes, console)
     checks = host.examine(demand(workspace, embedded))
     if as_json:
         rows = [{"name": c.name, "verdict": str(c.verdict), "seen": c.seen, "mend": c.mend} for c in checks]
@@ -38,8 +39,13 @@ def run(workspace: Workspace, *, install: bool, yes: bool, as_json: bool) -> int
     return REFUSED if host.failed(checks) else DONE
 
 
-def require(workspace: Workspace, hypervisor: hypervisors.Choice, console: Console) -> None:
-    """Print what is not as it should be. Raises RefusedError where the stack could not run."""
+def require(workspace: Workspace, hypervisor: hypervisors.Choice, yes: bool, console: Console) -> None:
+    """Print what is not as it should be; offer to install what is missing, or install it when `yes`.
+
+    Raises RefusedError where the stack could not run.
+    """
+    if host.lacks(hypervisor.embedded) and (yes or sys.stdin.isatty()):
+        packages(workspace, hypervisor.embedded, yes, console)
     checks = host.examine(demand(workspace, hypervisor.embedded))
     first = not workspace.checkpoint.exists()
     if first:
@@ -50,7 +56,7 @@ def require(workspace: Workspace, hypervisor: hypervisors.Choice, console: Conso
         console.print(findings(bad))
         raise RefusedError(
             f"this host lacks {', '.join(c.name for c in bad)} (above); nothing was created; "
-            "mend it, or see ./halab doctor; --no-doctor tries nevertheless"
+            "mend it, or have it installed (--yes); --no-doctor tries nevertheless"
         )
 
 
@@ -84,13 +90,19 @@ def _embedded(workspace: Workspace) -> bool:
         return True
 
 
-def _install(workspace: Workspace, embedded: bool, yes: bool, console: Console) -> None:
+def packages(workspace: Workspace, embedded: bool, yes: bool, console: Console, *, test: bool = False) -> None:
+    """Install what is missing, `test`: also what only the tests use, after asking unless `yes`."""
+
     def ask(plan: list[str]) -> bool:
         for line in plan:
             console.print(f"  {line}")
         return _agreed("install these?", yes)
 
-    host.mend(embedded, ask, lambda line: console.print(line), workspace.state / "log" / "install.log", test=True)
+    log = workspace.state / "log" / "install.log"
+    host.mend(embedded, ask, lambda line: console.print(line), log, test=test)
+
+
+def _pulumi(yes: bool, console: Console) -> None:
     lacking = pulumi_cli.lacking()
     if not lacking:
         return

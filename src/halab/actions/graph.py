@@ -10,13 +10,18 @@ from components.steps import StepGraph
 from components.topology import Topology
 from halab.display import model, text
 from halab.errors import DONE, HalabError, RefusedError
+from halab.timing import History
 from halab.workspace import Workspace
 
 
 def run(workspace: Workspace, kind: str, format_: str) -> int:
     if format_ == "text":
         console = text.console()
-        console.print(model.topology(workspace.topology) if kind == "topology" else model.steps(workspace.plan))
+        console.print(
+            model.topology(workspace.topology)
+            if kind == "topology"
+            else model.steps(workspace.plan, History.read(workspace.history).seconds)
+        )
         return DONE
     source = _dot(workspace.topology, workspace.plan if kind == "steps" else None)
     sys.stdout.write(source if format_ == "dot" else svg(source))

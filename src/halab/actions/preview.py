@@ -16,6 +16,7 @@ from halab.engines.embedded import Embedded
 from halab.errors import DONE, FAILED
 from halab.host.probe import virt_type
 from halab.labels import label
+from halab.timing import History
 from halab.workspace import Workspace
 
 
@@ -32,7 +33,10 @@ def run(workspace: Workspace, *, model_only: bool, as_json: bool) -> int:
 
 
 def _show_model(workspace: Workspace, console: Console) -> None:
-    for part in (model.topology(workspace.topology), model.steps(workspace.plan)):
+    for part in (
+        model.topology(workspace.topology),
+        model.steps(workspace.plan, History.read(workspace.history).seconds),
+    ):
         console.print(part)
         console.print()
 
@@ -98,7 +102,7 @@ def _document(workspace: Workspace, summary: Summary | None) -> dict[str, Any]:
         ],
         "vips": {vip.name: str(vip.ip) for vip in topology.vips},
         "waves": [[step.name for step in wave] for wave in plan.waves()],
-        "critical_path": [step.name for step in plan.critical_path()],
+        "critical_path": [step.name for step in plan.critical_path(History.read(workspace.history).seconds)],
     }
     if summary is not None:
         document["changes"] = dict(diff.counts(summary.steps))

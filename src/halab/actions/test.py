@@ -10,8 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from halab.actions import doctor as actions
+from halab.display import text
 from halab.display.text import duration
 from halab.errors import DONE, FAILED, RefusedError
+from halab.host import doctor
+from halab.workspace import Workspace
 
 TIERS = ("lint", "pure", "recipe", "program", "engine", "lab")
 _FAST = tuple(tier for tier in TIERS if tier != "lab")
@@ -31,11 +35,13 @@ class Tier:
     seconds: float
 
 
-def run(project: Path, *, fast: bool, only: Sequence[str]) -> int:
+def run(workspace: Workspace, *, fast: bool, yes: bool, only: Sequence[str]) -> int:
     for name in only:
         if name not in TIERS:
             raise RefusedError(f"--tier {name}: there are {', '.join(TIERS)}")
     chosen = [tier for tier in (_FAST if fast else TIERS) if not only or tier in only]
+    project = workspace.project
+    _prepare(workspace, yes)
     done: list[Tier] = []
     for name in chosen:
         print(f"=== {name}", flush=True)
@@ -50,6 +56,16 @@ def run(project: Path, *, fast: bool, only: Sequence[str]) -> int:
     passed, failed = sum(tier.passed for tier in done), sum(tier.failed for tier in done)
     print(f"{passed} passed, {failed} failed")
     return FAILED if failed or not passed else DONE
+
+
+def _prepare(workspace: Workspace, yes: bool) -> None:
+    """The programs that tests run, installed when `yes`; without them those tests say that they are skipped."""
+    lacking = doctor.lacks(embedded=True, test=True)
+    if lacking and yes:
+        actions.packages(workspace, True, True, text.console(), test=True)
+    elif lacking:
+        names = ", ".join(one.name for one in lacking)
+        print(f"this host lacks {names}: tests that need them are skipped (--yes installs them)", flush=True)
 
 
 def _lint(project: Path) -> Tier:

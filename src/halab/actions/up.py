@@ -38,6 +38,7 @@ class UpOptions:
     verify: bool = True
     fence_proof: bool = True
     doctor: bool = True
+    yes: bool = False
     refresh: bool = False
     every_step: bool = False
     verbose: bool = False
@@ -61,7 +62,7 @@ def run(workspace: Workspace, options: UpOptions) -> int:
     engine, hypervisor = engines.choose(options.engine), hypervisors.choose(workspace)
     console.print(f"{engine}\n{hypervisor}")
     if options.doctor:
-        doctor.require(workspace, hypervisor, console)
+        doctor.require(workspace, hypervisor, options.yes, console)
     image.ensure(workspace, console)
     _start(workspace, hypervisor, engine)
     runner = engines.runner(workspace, engine, hypervisor, _domain_type(workspace))

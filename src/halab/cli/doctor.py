@@ -11,7 +11,7 @@ from halab.cli import options
 HELP = options.prose(
     """Check this host: programs, hypervisor, KVM, memory, disk; say how to mend each thing.
 
-With --install, and on Debian 12, 13 and Ubuntu 24.04, installs what is missing after asking."""
+With --install, on Debian 12, 13 and Ubuntu 24.04, installs what is missing after asking."""
 )
 
 EPILOG = """Examples:
@@ -20,7 +20,7 @@ EPILOG = """Examples:
 
 ./halab doctor --install            asks first
 
-./halab doctor --install --yes      does not
+./halab doctor --yes                does not
 
 ./halab doctor --json
 
@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 def doctor(
     stack: options.Stack = options.DEFAULT_STACK,
     install: Annotated[bool, typer.Option("--install", help="Install what is missing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Install without asking.")] = False,
     as_json: options.Json = False,
 ) -> int:
     from halab.actions.doctor import run

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from halab.workspace import Workspace
 
 DEFAULT_STACK = "collapsed"
-
 Stack = Annotated[
     str,
     typer.Option("--stack", "-s", metavar="NAME", envvar="HALAB_STACK", help="The stack: stacks/Pulumi.NAME.yaml."),

@@ -32,8 +32,9 @@ def register(app: typer.Typer) -> None:
 
 def run_tests(
     fast: Annotated[bool, typer.Option("--fast", help="Without the lab tier.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Install what the host lacks without asking.")] = False,
     tier: Annotated[list[str] | None, typer.Option(metavar="TIER", help="Only this tier.")] = None,
 ) -> int:
     from halab.actions.test import run
 
-    return run(options.project(), fast=fast, only=tuple(tier or ()))
+    return run(options.workspace(options.DEFAULT_STACK), fast=fast, yes=yes, only=tuple(tier or ()))

@@ -11,7 +11,8 @@ from halab.cli import options
 HELP = options.prose(
     """Bring a stack up, or bring it to what its file says now, and verify it.
 
-Checks the host, builds the images if they are missing (once per host), starts the hypervisor, runs the program,
+Checks the host (and offers to install what it lacks), builds the images if they are missing (once per host), starts
+the hypervisor, runs the program,
 proves every fence device once, and asks the cloud itself whether it works. Interrupted or failed: run it again, it
 goes on where it stopped. Run again when all is well, it changes nothing."""
 )
@@ -48,6 +49,7 @@ def up(
     fence_proof: Annotated[
         bool, typer.Option("--fence-proof/--no-fence-proof", help="Fire each fence device once, the first time.")
     ] = True,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Install what the host lacks without asking.")] = False,
     checks: Annotated[bool, typer.Option("--doctor/--no-doctor", help="Check the host first.")] = True,
     refresh: Annotated[
         bool, typer.Option("--refresh", help="First look at what is really there, and mend what differs.")
@@ -68,6 +70,7 @@ def up(
             verify=verify,
             fence_proof=fence_proof,
             doctor=checks,
+            yes=yes,
             refresh=refresh,
             every_step=every_step,
             verbose=verbose,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -9,7 +11,7 @@ from rich.text import Text
 from components.steps import StepGraph
 from components.topology import Topology
 from components.variant import Membership
-from halab.display.text import counted
+from halab.display.text import counted, duration
 
 
 def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
@@ -50,26 +52,28 @@ def topology(found: Topology) -> RenderableType:
     return Group(head, "", nodes, "", networks, "", vips)
 
 
-def steps(plan: StepGraph) -> RenderableType:
-    """The waves, and the critical path by number of steps."""
+def steps(plan: StepGraph, seconds: Mapping[str, float] | None = None) -> RenderableType:
+    """The waves, and the critical path: by the seconds each step took in earlier runs, else by their number."""
     waves = table("wave", "steps", right=("wave",))
     for number, wave in enumerate(plan.waves(), 1):
         waves.add_row(str(number), "  ".join(_grouped(step.name for step in wave)))
-    critical = plan.critical_path()
-    chain = " → ".join(step.name for step in critical)
+    known = seconds if seconds and plan.by_name.keys() <= seconds.keys() else None
+    critical = plan.critical_path(known)
+    chain = " → ".join(f"{step.name} {known[step.name]:.0f}" if known else step.name for step in critical)
+    length = duration(sum(known[step.name] for step in critical)) if known else counted(len(critical), "step")
     return Group(
         Text(f"{counted(len(plan.steps), 'step')} in {counted(len(plan.waves()), 'wave')}"),
         "",
         waves,
         "",
-        Text(f"longest chain, {counted(len(critical), 'step')}: {chain}"),
+        Text(f"critical path, {length}: {chain}"),
     )
 
 
-def _grouped(names: object) -> list[str]:
+def _grouped(names: Iterable[str]) -> list[str]:
     """`galera.configure@controller-1` and its like on other nodes as `galera.configure@controller-1,2,3`."""
     groups: dict[tuple[str, str], list[str]] = {}
-    for name in names:  # type: ignore[attr-defined]
+    for name in names:
         action, _, node = name.partition("@")
         role, _, ordinal = node.rpartition("-")
         groups.setdefault((action, role), []).append(ordinal)
