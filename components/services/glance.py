@@ -83,6 +83,7 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         RECIPE,
         {node.name: _files(topology, node) for node in nodes},
         configure_after=("nfs.ready",),
+        start_after=(),
         ready_after=(f"glance.schema@{chosen}", "keystone.ready", "haproxy.ready"),
         ready_env={"KEYSTONE": openstack.endpoint(topology, KEYSTONE)},
         ready_secrets=frozenset({GLANCE.user_secret}),

@@ -87,7 +87,9 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         RECIPE,
         {node.name: _files(topology, node) for node in nodes},
         configure_after=(),
-        ready_after=("keystone.bootstrap@" + nodes[0].name, "haproxy.ready"),
+        # It loads without a database, and loading is most of its start.
+        start_after=(),
+        ready_after=("keystone.bootstrap@" + nodes[0].name, "database.ready", "haproxy.ready"),
         ready_env={"ADMIN": ADMIN},
         ready_secrets=frozenset({ADMIN}),
     )
@@ -107,8 +109,9 @@ def steps(topology: Topology) -> tuple[Step, ...]:
             File("/etc/halab/keystone-catalog.json", catalog(topology)),
         ),
         secrets=frozenset({ADMIN, *users}),
-        after=frozenset({f"keystone.configure@{nodes[0].name}", "database.ready", "haproxy.ready"}),
-        timeout=1200,
+        # It waits for the database itself, and loads keystone in the meantime.
+        after=frozenset({f"keystone.configure@{nodes[0].name}", *({"pacemaker.ready"} if topology.clusters else ())}),
+        timeout=1800,
     )
     return (*keyed, bootstrap)
 

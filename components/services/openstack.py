@@ -159,14 +159,14 @@ Group={api.user}
 Type=notify
 RuntimeDirectory={api.user}
 CacheDirectory={api.user}
-StateDirectory={api.user}
 UMask=0027
+Environment=EVENTLET_NO_GREENDNS=yes
 ExecStart=/usr/bin/uwsgi_python3 --ini {uwsgi_path(api)}
 KillSignal=SIGTERM
 SuccessExitStatus=30
 Restart=on-failure
 RestartSec=2
-TimeoutStartSec=600
+TimeoutStartSec=1200
 TimeoutStopSec=30
 LimitNOFILE=65535
 CPUWeight=20
@@ -186,7 +186,7 @@ def listener(topology: Topology, api: Api) -> Listener:
 
 
 def resource(api: Api, after: tuple[Service, ...]) -> Resource:
-    operations = (Operation("start", timeout=600), Operation("stop", timeout=120), Operation("monitor", 60, 60))
+    operations = (Operation("start", timeout=1200), Operation("stop", timeout=120), Operation("monitor", 60, 60))
     unit = {"unit": f"{api.unit}.service"}
     meta = {"interleave": "true"}
     return Resource(api.service, UNIT_AGENT, operations, unit, meta, after=after, ordering="Mandatory")
@@ -198,6 +198,7 @@ def steps(
     recipe: Recipe,
     files: Mapping[str, tuple[File, ...]],
     configure_after: Iterable[str],
+    start_after: Iterable[str],
     ready_after: Iterable[str],
     ready_env: Mapping[str, str],
     ready_secrets: frozenset[str],
@@ -205,7 +206,8 @@ def steps(
     """`configure` and, unless Pacemaker does it, `start` on every node of the API, and its gate.
 
     `files`: those of `configure`, per node name. `configure_after`: what `configure` waits for beside the node's
-    secrets; `ready_after`: what the gate waits for beside the service itself.
+    secrets; `start_after`: what a start by systemd waits for beside the configuration; `ready_after`: what the gate
+    waits for beside the service itself.
     """
     nodes = topology.running(api.service)
     managed = topology.managed(api.service)
@@ -230,8 +232,8 @@ def steps(
             recipe=recipe,
             action="start",
             env=env,
-            after=frozenset({on(recipe, "configure", node.name)}),
-            timeout=900,
+            after=frozenset({on(recipe, "configure", node.name), *start_after}),
+            timeout=1260,
         )
         for node in nodes
         if not managed
@@ -250,6 +252,6 @@ def steps(
         },
         secrets=ready_secrets,
         after=frozenset({*running, *ready_after}),
-        timeout=1200,
+        timeout=1260,
     )
     return (*configure, *start, ready)

@@ -51,6 +51,8 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         RECIPE,
         {node.name: _files(topology, node) for node in nodes},
         configure_after=(),
+        # It writes the standard traits while it loads.
+        start_after=(f"placement.schema@{chosen}",),
         ready_after=(f"placement.schema@{chosen}", "keystone.ready", "haproxy.ready"),
         ready_env={"KEYSTONE": openstack.endpoint(topology, KEYSTONE)},
         ready_secrets=frozenset({PLACEMENT.user_secret}),

@@ -4,20 +4,40 @@ In: argv[1] the catalog (JSON); stdin one `NAME=password` line per secret that t
 loading keystone is most of the work. Running it again changes nothing; a changed password is set.
 """
 
+# Keystone is on the guests only.
+# mypy: disable-error-code="import-not-found"
+
 from __future__ import annotations
 
 import json
 import sys
+import time
 import uuid
 from typing import Any
 
-import keystone.conf  # type: ignore[import-not-found]
+import keystone.conf
+import sqlalchemy
 from keystone import exception
-from keystone.cmd import bootstrap  # type: ignore[import-not-found]
-from keystone.common import driver_hints, sql  # type: ignore[import-not-found]
-from keystone.common.sql import upgrades  # type: ignore[import-not-found]
+from keystone.cmd import bootstrap
+from keystone.common import driver_hints, sql
+from keystone.common.sql import upgrades
 
 PROVIDERS = bootstrap.PROVIDERS
+
+
+def await_database(limit: float = 1200.0) -> None:
+    """Wait for the database to let keystone's user in: it is made while this process loads. Seconds."""
+    url, start = keystone.conf.CONF.database.connection, time.monotonic()
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool, connect_args={"connect_timeout": 10})
+    while True:
+        try:
+            with engine.connect():
+                print(f"database: answers after {time.monotonic() - start:.0f} s", flush=True)
+                return
+        except sqlalchemy.exc.OperationalError as error:
+            if time.monotonic() - start > limit:
+                raise SystemExit(f"waited {limit:.0f} s for the database; last seen: {error.orig}") from None
+            time.sleep(1)
 
 
 def sync() -> None:
@@ -98,6 +118,7 @@ def main() -> None:
     keystone.conf.set_default_for_default_log_levels()
     keystone.conf.CONF(args=[], project="keystone")
     keystone.conf.setup_logging()
+    await_database()
     sync()
 
     identity = next(service for service in wanted["services"] if service["type"] == "identity")
