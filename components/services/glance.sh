@@ -18,7 +18,7 @@ schema() {
         say "glance: schema at head, as the image brought it"
         return
     fi
-    runuser -u "$OWNER" -- env HOME=/var/lib/glance glance-manage db_sync ||
+    runuser -u "$OWNER" -- env --chdir=/var/lib/glance HOME=/var/lib/glance glance-manage db_sync ||
         fail "glance-manage db_sync failed; see $HALAB_LOG/$HALAB_STEP.log"
     say "glance: schema at head"
 }

@@ -12,7 +12,7 @@ schema() {
         say "placement: schema at head, as the image brought it"
         return
     fi
-    runuser -u "$OWNER" -- env HOME=/var/lib/placement placement-manage db sync ||
+    runuser -u "$OWNER" -- env --chdir=/var/lib/placement HOME=/var/lib/placement placement-manage db sync ||
         fail "placement-manage db sync failed; see $HALAB_LOG/$HALAB_STEP.log"
     say "placement: schema at head"
 }
