@@ -309,7 +309,7 @@ def test_a_state_that_cannot_be_written_ends_the_run(lab: Lab, monkeypatch: pyte
     lab.write({"name": "a"}, {"name": "b"})
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", full)
-        with pytest.raises(StateError, match="cannot write .*No space left"):
+        with pytest.raises(StateError, match=r"cannot write .*No space left"):
             lab.up()
     assert lab.names() == ["a"]
     assert "create b" not in lab.log()
@@ -362,6 +362,36 @@ def test_a_state_in_the_wrong_order_is_refused(lab: Lab) -> None:
     with pytest.raises(StateError, match="not in the state before it"):
         lab.engine().import_(tree)
     assert lab.names() == ["a", "b"]
+
+
+def test_an_import_that_does_not_fit_is_refused_and_changes_nothing(lab: Lab) -> None:
+    lab.write({"name": "a"})
+    lab.good_up()
+    file = lab.directory / "state" / "lab" / "test.json"
+    before = file.read_bytes()
+    good = json.dumps(lab.engine().export())
+    for wrong, why in (
+        (json.loads(good.replace("urn:pulumi:test::", "urn:pulumi:prod::")), "belongs to another stack"),
+        ({**json.loads(good), "version": 2}, "version 2"),
+        ({"version": 3}, "no deployment"),
+        (json.loads(good.replace('"passphrase"', '"awskms"')), "awskms"),
+        (json.loads(good.replace('"custom": true', '"custom": false')), "has an id but is not custom"),
+        ({"version": 3, "deployment": {"resources": [{"urn": "x"}]}}, "no valid urn"),
+    ):
+        with pytest.raises(StateError, match=why):
+            lab.engine().import_(wrong)
+        assert file.read_bytes() == before
+
+
+def test_an_import_may_replace_a_damaged_state(lab: Lab) -> None:
+    lab.write({"name": "a"})
+    lab.good_up()
+    exported = lab.engine().export()
+    (lab.directory / "state" / "lab" / "test.json").write_text("{")
+    with pytest.raises(StateError, match="is damaged"):
+        lab.engine().outputs()
+    lab.engine().import_(exported)
+    assert lab.good_up() == {}
 
 
 def test_a_dead_childs_program_reports_its_exit(lab: Lab) -> None:

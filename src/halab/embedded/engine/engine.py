@@ -141,16 +141,30 @@ class Engine:
             were encrypted with another passphrase; then the old state stays.
         """
         with self._lock_held():
-            deployment = checkpoint.deployment_of(checkpoint_)
-            _, sealer, store = self._load()
-            salt = checkpoint.salt_of(deployment)
-            cipher = Cipher.open(self._passphrase, salt, "the imported checkpoint") if salt else None
-            loaded = checkpoint.decode(deployment, self._project.root, sealer, cipher)
-            prefix = f"urn:pulumi:{self._stack}::{self._project.name}::"
-            for resource in loaded.resources:
-                if not resource.urn.startswith(prefix):
-                    raise StateError(f"{resource.urn} belongs to another stack than {self._stack}")
+            sealer, store = self._importing()
+            try:
+                deployment = checkpoint.deployment_of(checkpoint_)
+                salt = checkpoint.salt_of(deployment)
+                cipher = Cipher.open(self._passphrase, salt, "the imported checkpoint") if salt else None
+                loaded = checkpoint.decode(deployment, self._project.root, sealer, cipher)
+                self._check_owner(loaded)
+            except (StateError, KeyError, TypeError, ValueError) as error:
+                raise StateError(f"the imported checkpoint is refused: {error}") from error
             store.write(sealer, loaded.resources, loaded.pending)
+
+    def _importing(self) -> tuple[Sealer, Store]:
+        """Where an import goes: it may replace a damaged state."""
+        try:
+            _, sealer, store = self._load()
+        except StateError:
+            return Sealer(self._new_cipher()), self._store()
+        return sealer, store
+
+    def _check_owner(self, loaded: Loaded) -> None:
+        prefix = f"urn:pulumi:{self._stack}::{self._project.name}::"
+        for resource in loaded.resources:
+            if not resource.urn.startswith(prefix):
+                raise StateError(f"{resource.urn} belongs to another stack than {self._project.name}/{self._stack}")
 
     def cancel(self) -> None:
         """The first call lets running operations finish and starts no other; the second asks those to give up."""
@@ -254,8 +268,7 @@ class Engine:
     # What a run stands on.
 
     def _load(self) -> tuple[Loaded, Sealer, Store]:
-        qualified = f"organization/{self._project.name}/{self._stack}"
-        store = Store(self.state_file, qualified, self._project.root)
+        store = self._store()
         deployment = store.read()
         if deployment is None:
             return Loaded(), Sealer(self._new_cipher()), store
@@ -266,6 +279,10 @@ class Engine:
             return checkpoint.decode(deployment, self._project.root, sealer), sealer, store
         except (StateError, KeyError, TypeError, ValueError) as error:
             raise store.damaged(f"{error}") from error
+
+    def _store(self) -> Store:
+        qualified = f"organization/{self._project.name}/{self._stack}"
+        return Store(self.state_file, qualified, self._project.root)
 
     def _new_cipher(self) -> Cipher:
         """The cipher of the stack's configuration file when it has a salt, else a new one."""
