@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
+from components.cluster.fencing import targets
 from components.topology import Cluster, Topology
 from halab import crm
 from halab.verify.context import Context
@@ -120,12 +121,12 @@ async def configuration(context: Context) -> list[Finding]:
 
 
 async def fencing(context: Context) -> list[Finding]:
-    """Every member can reach its stack's fence daemon and sees its stack's VMs, and no other."""
-    expected = {node.domain for node in context.topology.nodes}
+    """Every member can reach its stack's fence daemon and sees the VMs that its cluster may fence, and no other."""
     listing = "fence_xvm -o list -t 20 2>&1 || true\n"
     script = f"{listing}echo ---\ncrm_attribute -t crm_config -n stonith-enabled -q 2>&1 || true\n"
     found: list[Finding] = []
     for cluster in context.topology.clusters:
+        expected = {node.domain for node in targets(context.topology, cluster)}
         answers = await context.everywhere(tuple(node.name for node in cluster.members), script)
         problems = []
         for node, answer in answers.items():
