@@ -8,7 +8,7 @@ import re
 _HASH = re.compile(r"-[0-9a-f]{8,64}$")
 
 _KINDS = {
-    "libvirt:index/domain:Domain": ("machines", "boot"),
+    "libvirt:index/domain:Domain": ("machines", "VM"),
     "libvirt:index/volume:Volume": ("volumes", "volume"),
     "libvirt:index/cloudInitDisk:CloudInitDisk": ("volumes", "seed"),
     "libvirt:index/network:Network": ("fabric", "network"),
@@ -33,7 +33,7 @@ def is_work(urn: str) -> bool:
 
 
 def label(urn: str) -> str:
-    """What a line about it starts with: `galera.configure@controller-1`, `boot halab-collapsed-controller-1`."""
+    """What a line about it starts with: `galera.configure@controller-1`, `VM halab-collapsed-controller-1`."""
     known = _KINDS.get(type_of(urn))
     return f"{known[1]} {name_of(urn)}" if known else name_of(urn)
 

@@ -49,7 +49,7 @@ def show(tmp_path: Path, *, terminal: bool, verbose: bool = False, events: list[
 
 def test_without_a_terminal_each_finished_step_is_one_line_with_its_seconds(tmp_path: Path) -> None:
     shown, _ = show(tmp_path, terminal=False)
-    assert "[1/2] boot controller-1  2.5 s\n" in shown
+    assert "[1/2] VM controller-1  2.5 s\n" in shown
     assert "\x1b" not in shown
 
 

@@ -109,7 +109,9 @@ class RunDisplay(AbstractContextManager["RunDisplay"]):
             f"  about {duration(left)} left" if left else "",
             *([(f"  {len(progress.failed)} failed", "bold red")] if progress.failed else []),
         )
-        bar = ProgressBar(total=max(progress.total, 1), completed=len(progress.finished), width=min(width, 60))
+        # in a grid, because a bar alone does not end its line
+        bar = Table.grid()
+        bar.add_row(ProgressBar(total=max(progress.total, 1), completed=len(progress.finished), width=min(width, 60)))
         stages = Text("  ").join(
             Text(f"{name} {done}/{of}", style="green" if done == of else "bold" if running else "dim")
             for name, done, running, of in progress.stages()
