@@ -4,6 +4,12 @@
 # SQL in /usr/share/halab/schema for a database that lives elsewhere. No account but root@localhost and
 # clustercheck@localhost, both over the socket.
 set -eu
+install -m 0644 /tmp/images/controller/halab_lazy.py /tmp/images/controller/halab_lazy.pth /usr/lib/python3/dist-packages/
+python3 -m py_compile /usr/lib/python3/dist-packages/halab_lazy.py
+python3 -c "import sys, keystone.server.wsgi
+assert 'saml2.sigver' not in sys.modules, 'keystone starts with SAML loaded: does halab_lazy name the right module?'
+from keystone.federation import idp
+assert idp.SAMLGenerator and 'saml2.sigver' in sys.modules"
 # The galera agent logs here; Debian's package leaves it to the journal.
 install -d -m 2750 -o mysql -g adm /var/log/mysql
 data=/var/lib/mysql

@@ -57,7 +57,7 @@ def packages_key(name: str, sources: Path = SOURCES) -> str:
 
 def image_key(name: str, sources: Path = SOURCES) -> str:
     """Key of a bootable image, a hash over everything it is built from: 64 hex digits. Raises FileNotFoundError."""
-    own = (f"{name}.sh",) if (sources / f"{name}.sh").exists() else ()
+    own = [own for own in (f"{name}.sh", name) if (sources / own).exists()]
     return _digest([packages_key(name, sources), name, str(ROOT_SIZE), *_contents(sources, (*_ASSEMBLE_SOURCES, *own))])
 
 
