@@ -33,9 +33,10 @@ def is_work(urn: str) -> bool:
 
 
 def label(urn: str) -> str:
-    """What a line about it starts with: `galera.configure@controller-1`, `VM halab-collapsed-controller-1`."""
+    """What a line about it starts with: `galera.configure@controller-1`, `VM controller-1`, `seed controller-1`."""
     known = _KINDS.get(type_of(urn))
-    return f"{known[1]} {name_of(urn)}" if known else name_of(urn)
+    name = name_of(urn)
+    return f"{known[1]} {name.removesuffix('-domain').removesuffix('-seed')}" if known else name
 
 
 def stage(urn: str) -> str:

@@ -27,7 +27,7 @@ def test_a_created_domain_is_a_step_with_its_seconds() -> None:
     progress = Progress(1795266158.0)
     for event in events([record(1795266175, "resourcePreEvent"), record(1795266178, "resOutputsEvent"), END]):
         progress.feed(event)
-    assert [(step.label, step.start, step.seconds) for step in progress.finished] == [("VM controller-3-domain", 17, 3)]
+    assert [(step.label, step.start, step.seconds) for step in progress.finished] == [("VM controller-3", 17, 3)]
 
 
 def test_unchanged_resources_are_no_steps() -> None:
