@@ -85,6 +85,34 @@ def test_a_create_that_fails_after_the_delete_is_taken_up_again(lab: Lab) -> Non
     assert not any(r.get("pendingReplacement") for r in lab.state()["resources"])
 
 
+def test_what_was_to_go_down_with_another_stays_when_that_one_is_not_deleted(lab: Lab) -> None:
+    def graph(trigger: str) -> list[dict[str, Any]]:
+        return [
+            {"name": "vm", "triggers": [trigger], "delete_before_replace": True, "value": trigger},
+            {"name": "inside", "deleted_with": "vm"},
+            {"name": "deeper", "deleted_with": "inside", "replace_with": ["vm"]},
+            {"name": "other", "triggers_from": ["vm"]},
+        ]
+
+    lab.write(*graph("1"))
+    lab.good_up()
+    lab.log()
+    lab.write(*graph("2"))
+    lab.set("fail-delete-other")
+    (failure,) = lab.up().failures
+    assert failure.urn.endswith("::vm")
+    assert "deleting other ahead" in failure.error
+    assert not [r for r in lab.state()["resources"] if r.get("pendingReplacement")]
+    lab.clear("fail-delete-other")
+    lab.log()
+    lab.write(*graph("1"))
+    assert lab.good_up() == {}
+    assert lab.log() == []
+    lab.write(*graph("2"))
+    assert lab.good_up() == {"vm": "replace", "inside": "replace", "deeper": "replace", "other": "replace"}
+    assert sorted(lab.log()[:2]) == ["delete other", "delete vm"]
+
+
 def test_what_was_deleted_ahead_and_then_dropped_just_leaves_the_state(lab: Lab) -> None:
     def first(trigger: str) -> dict[str, Any]:
         return {"name": "a", "triggers": [trigger], "delete_before_replace": True, "value": trigger}

@@ -227,17 +227,23 @@ class Deployment(Run):
             return self._same(decision.old, decision.new)
         if decision.op == "update" and decision.old is not None:
             return self._update(decision.old, decision.new)
-        spared = [entry for entry in decision.early if self._delete_ahead(entry)]
-        if decision.delete_first and decision.old is not None:
-            try:
-                self._delete_ahead(decision.old)
-            except EngineError:
-                # What was to go down with it is still there.
-                for entry in spared:
-                    self.journal.amend(entry, entry.was)
-                self.journal.commit()
-                raise
+        condemned = [*decision.early, *([decision.old] if decision.delete_first and decision.old else [])]
+        spared: list[Entry] = []
+        try:
+            for entry in condemned:
+                if self._delete_ahead(entry):
+                    spared.append(entry)
+        except EngineError:
+            self._bring_back(spared)
+            raise
         return self._create(decision)
+
+    def _bring_back(self, spared: Sequence[Entry]) -> None:
+        """What was to go down with another resource is still there when that one was not deleted after all."""
+        for entry in reversed(spared):
+            if self.journal.holds(entry.was.deleted_with):
+                self.journal.amend(entry, entry.was)
+        self.journal.commit()
 
     def _delete_ahead(self, entry: Entry) -> bool:
         """Deletes one old resource before its replacement; says whether another's deletion is to take it along."""
@@ -245,7 +251,10 @@ class Deployment(Run):
             return False
         after = None if entry.now.delete else marked(entry.now, pending_replacement=True)
         spared = entry.now.deleted_with in self._planner.deletes
-        self.delete("delete-replaced", entry, dry_run=self.dry_run, spared=spared, after=after)
+        try:
+            self.delete("delete-replaced", entry, dry_run=self.dry_run, spared=spared, after=after)
+        except StepError as error:
+            raise StepError(f"deleting {state.urn_name(entry.urn)} ahead of the replacement: {error}") from error
         return spared
 
     def _same(self, old: Entry, new: Resource) -> Outcome:

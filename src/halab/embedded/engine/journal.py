@@ -86,6 +86,12 @@ class Journal:
             entry.now = resource
             self._dirty = True
 
+    def holds(self, urn: str) -> bool:
+        """Whether the old state still has a resource of this URN that was not deleted."""
+        with self._condition:
+            present = [entry.now for entry in self.old if entry.urn == urn and entry.now is not None]
+            return any(not (resource.delete or resource.pending_replacement) for resource in present)
+
     def begin(self, kind: Pending, resource: Resource) -> tuple[Pending, str, int]:
         """Records that a provider is about to be called; returns the key for `end`."""
         with self._condition:
