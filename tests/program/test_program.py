@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pulumi
 import pytest
 import yaml
 from recorder import PROJECT, Recorded, is_secret, record, stack_config
@@ -14,7 +15,7 @@ from components.bootstrap import hands_over_secrets
 from components.plan import plan
 from components.steps import StepGraph
 from components.topology import Topology, derive
-from components.variant import load
+from components.variant import Service, load
 from halab.keys import Keys
 
 STACKS = sorted(path.stem.removeprefix("Pulumi.") for path in (PROJECT / "stacks").glob("Pulumi.*.yaml"))
@@ -214,6 +215,17 @@ def test_type_tokens_are_well_formed_and_name_one_component_each(run: Run) -> No
         "halab:command:Bootstrap",
         "halab:command:Stage",
     }
+
+
+def test_the_stack_tells_where_everything_is_and_keeps_the_password_secret(run: Run) -> None:
+    topology, _, recorded = run
+    outputs = recorded.outputs
+    assert outputs["nodes"] == {node.name: str(node.ip) for node in topology.nodes}
+    assert outputs["vips"] == {vip.name: str(vip.ip) for vip in topology.vips}
+    assert outputs["endpoints"]["keystone"] == f"https://{topology.endpoint_host(Service.KEYSTONE)}:5000"
+    assert outputs["ca_certificate"].endswith("/ca.pem")
+    assert topology.stack.name in outputs["ssh"]
+    assert isinstance(outputs["admin_password"], pulumi.Output)
 
 
 def test_adding_a_compute_touches_no_other_machine() -> None:
