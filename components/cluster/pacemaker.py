@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from components.cluster import cib, corosync, remote
 from components.parts import Resource
 from components.recipe import File, Recipe
 from components.steps import Step, on
-from components.topology import Topology
+from components.topology import Cluster, Topology
 
 RECIPE = Recipe(Path(__file__).with_suffix(".sh"))
 #: Where the document lies on the node that pushes it.
@@ -18,36 +19,52 @@ _MERGE = Path(__file__).parent / "files" / "cib_merge.py"
 
 
 def steps(topology: Topology, managed: Iterable[Resource]) -> tuple[Step, ...]:
-    """Per cluster `pacemaker.push@N` on its first member, and the gate when all are pushed."""
+    """Per cluster `pacemaker.push@N` on its first member, checked on the second; the gate when all are pushed.
+
+    A member or remote node that is rebuilt must not be fenced meanwhile: the push, or for the first member the check,
+    names it, and is undone by a pause of fencing that the next push ends.
+    """
     resources = tuple(managed)
-    pushes: list[Step] = []
-    for cluster in topology.clusters:
-        first = cluster.members[0].name
-        configured = {
-            f"{resource.service}.configure@{node.name}"
-            for resource in resources
-            for node in cluster.members
-            if resource.service in node.services
-        }
-        # Whatever is not there when Pacemaker looks for it is a failed action, and on a remote node perhaps a fencing.
-        waits = configured | {on(remote.RECIPE, "configure", node.name) for node in cluster.remotes}
-        waits |= {on(corosync.RECIPE, "start", node.name) for node in cluster.members}
-        pushes.append(
-            Step(
-                name=on(RECIPE, "push", first),
-                node=first,
-                recipe=RECIPE,
-                action="push",
-                env={"CIB_FILE": CIB_FILE, "MEMBERS": " ".join(node.name for node in cluster.members)},
-                files=(
-                    File(CIB_FILE, cib.document(topology, cluster, resources), "root", "haclient", 0o640),
-                    File("/usr/local/lib/halab/cib_merge.py", _MERGE.read_text()),
-                ),
-                after=frozenset(waits),
-                timeout=900,
-            )
+    pushes = [_push(topology, cluster, resources) for cluster in topology.clusters]
+    checks = [
+        Step(
+            name="pacemaker.ready" if index == 0 else on(RECIPE, "checked", cluster.members[1].name),
+            node=cluster.members[1].name,
+            recipe=RECIPE,
+            action="checked",
+            after=frozenset({push.name}),
+            members=frozenset({cluster.members[0].name}),
         )
-    if not pushes:
-        return ()
-    ready = Step("pacemaker.ready", pushes[0].node, RECIPE, "ready", after=frozenset(push.name for push in pushes))
-    return (*pushes, ready)
+        for index, (cluster, push) in enumerate(zip(topology.clusters, pushes, strict=True))
+    ]
+    if checks:
+        before = {step.name for step in (*pushes, *checks[1:])}
+        checks[0] = replace(checks[0], after=frozenset(before))
+    return (*pushes, *checks)
+
+
+def _push(topology: Topology, cluster: Cluster, resources: tuple[Resource, ...]) -> Step:
+    first, *others = cluster.members
+    configured = {
+        f"{resource.service}.configure@{node.name}"
+        for resource in resources
+        for node in cluster.members
+        if resource.service in node.services
+    }
+    # Whatever is not there when Pacemaker looks for it is a failed action, and on a remote node perhaps a fencing.
+    waits = configured | {on(remote.RECIPE, "configure", node.name) for node in cluster.remotes}
+    waits |= {on(corosync.RECIPE, "start", node.name) for node in cluster.members}
+    return Step(
+        name=on(RECIPE, "push", first.name),
+        node=first.name,
+        recipe=RECIPE,
+        action="push",
+        env={"CIB_FILE": CIB_FILE, "MEMBERS": " ".join(node.name for node in cluster.members)},
+        files=(
+            File(CIB_FILE, cib.document(topology, cluster, resources), "root", "haclient", 0o640),
+            File("/usr/local/lib/halab/cib_merge.py", _MERGE.read_text()),
+        ),
+        after=frozenset(waits),
+        members=frozenset(node.name for node in (*others, *cluster.remotes)),
+        timeout=900,
+    )

@@ -42,7 +42,17 @@ push() {
     with_lock cib push_difference
 }
 
-ready() {
+# A member or remote node is about to be rebuilt: its end is no failure. Fenced now, it would be turned on half made.
+pause_fencing() {
+    crm_attribute --type crm_config --name stonith-enabled --update false || fail "the cluster does not answer"
+    say "pacemaker: fencing pauses until the next push"
+}
+
+push_down() { pause_fencing; }
+
+checked() {
     crm_verify --live-check || fail "crm_verify refuses the live CIB"
     say "pacemaker: the live configuration is valid"
 }
+
+checked_down() { pause_fencing; }
