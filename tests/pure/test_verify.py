@@ -1,0 +1,106 @@
+"""What a verification makes of a cluster's own words: `fixtures/crm_mon.xml` is crm_mon's of a healthy default stack."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from lxml import etree
+
+from components.secrets import Secrets
+from components.topology import Topology, derive
+from components.variant import load
+from halab import crm
+from halab.verify import Context, Finding, Report, run
+from halab.verify.questions.cluster import absent, misplaced
+
+ROOT = Path(__file__).parents[2]
+XML = (Path(__file__).parent / "fixtures" / "crm_mon.xml").read_text()
+
+
+@pytest.fixture
+def topology() -> Topology:
+    return derive(load(ROOT, "collapsed"))
+
+
+def problems(topology: Topology, xml: str) -> list[str]:
+    cluster, state = topology.clusters[0], crm.parse(xml)
+    return [*absent(cluster, state), *misplaced(topology, cluster, state)]
+
+
+def edited(path: str, **attributes: str) -> str:
+    """The healthy cluster's XML with attributes of the one element at `path` changed."""
+    root = etree.fromstring(XML.encode())
+    (element,) = root.findall(path)
+    element.attrib.update(attributes)
+    return etree.tostring(root, encoding="unicode")
+
+
+def test_a_healthy_cluster_has_nothing_to_mend(topology: Topology) -> None:
+    assert problems(topology, XML) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "attributes", "said"),
+    [
+        ("summary/current_dc", {"with_quorum": "false"}, "no quorum"),
+        ("summary/cluster_options", {"maintenance-mode": "true"}, "maintenance mode"),
+        ("nodes/node[@name='controller-2']", {"online": "false"}, "controller-2 is OFFLINE"),
+        ("nodes/node[@name='controller-2']", {"unclean": "true"}, "controller-2 is UNCLEAN"),
+        ("nodes/node[@name='compute-1']", {"online": "false"}, "compute-1 is OFFLINE"),
+        ("nodes/node[@name='compute-1']", {"name": "compute-9"}, "compute-9 (remote) is in the cluster and not"),
+        ("resources/resource[@id='vip-galera']", {"active": "false"}, "vip-galera: on no node"),
+        ("resources/resource[@id='vip-galera']", {"blocked": "true"}, "vip-galera: failed or blocked"),
+        ("resources/resource[@id='vip-galera']", {"managed": "false"}, "vip-galera: not managed"),
+        ("resources/resource[@id='fence-a']", {"active": "false"}, "fence-a: not started"),
+        ("resources/resource[@id='compute-1']", {"active": "false"}, "compute-1: its connection is not started"),
+        (
+            "resources/clone[@id='galera-clone']/resource[1]",
+            {"role": "Unpromoted"},
+            "galera: Promoted on ",
+        ),
+        ("resources/clone[@id='rabbitmq-clone']/resource[1]", {"active": "false"}, "rabbitmq: started on "),
+    ],
+)
+def test_each_fault_of_a_cluster_is_named(topology: Topology, path: str, attributes: dict[str, str], said: str) -> None:
+    found = problems(topology, edited(path, **attributes))
+    assert any(said in problem for problem in found), found
+
+
+def test_what_is_not_crm_mons_xml_says_what_came_instead() -> None:
+    with pytest.raises(ValueError, match="cluster is not available"):
+        crm.parse("error: cluster is not available on this node")
+
+
+def context(topology: Topology, tmp_path: Path) -> Context:
+    async def refuse(node: str, script: str) -> str:
+        raise OSError(f"{node} does not answer")
+
+    from datetime import datetime
+
+    return Context(topology, refuse, Secrets(b"s" * 32, datetime(2026, 1, 1)), tmp_path / "ca.pem", limit=0.1)
+
+
+def test_a_cloud_that_cannot_be_asked_fails_every_question_and_raises_nothing(
+    topology: Topology, tmp_path: Path
+) -> None:
+    async def question(context: Context) -> list[Finding]:
+        """Whether it answers."""
+        await context.run("controller-1", "true")
+        return [Finding("answers", True, "yes")]
+
+    report = asyncio.run(run(context(topology, tmp_path), [question]))
+    assert not report.ok
+    assert "controller-1 does not answer" in report.findings[0].evidence
+
+
+def test_a_verification_without_findings_is_no_success() -> None:
+    assert not Report("collapsed", ()).ok
+
+
+def test_junit_counts_failures_and_survives_control_characters() -> None:
+    report = Report("collapsed", (Finding("a", True, "fine"), Finding("b", False, "bad \x1b[31mred\x00")))
+    suite = etree.fromstring(report.junit())
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    assert suite.findtext("testcase[@name='b']/failure") == "bad [31mred"
