@@ -1,4 +1,7 @@
-"""Answers HTTP on ADDRESS PORT: 200 while this node's Galera is Synced in a primary component, else 503.
+"""Answers HTTP on ADDRESS PORT: 200 while this node's Galera serves clients in a primary component, else 503.
+
+A donor serves: when a member comes back it gets what it missed (IST), which blocks nothing; going out of service for
+that would cut every client's connection. A donor of all files (SST) makes writes wait until it is done.
 
 One process, one connection kept to MariaDB's socket, one thread; a state is asked for at most once a second.
 """
@@ -12,6 +15,8 @@ import pymysql
 
 _SOCKET = "/run/mysqld/mysqld.sock"
 _ASK = "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_local_state', 'wsrep_cluster_status')"
+#: wsrep_local_state: Donor/Desynced and Synced.
+_SERVING = ("2", "4")
 _LIMIT = 3.0
 _FRESH = 1.0
 
@@ -34,7 +39,7 @@ class State:
             status = dict(cursor.fetchall())
         if status.get("wsrep_cluster_status") != "Primary":
             return "no primary component"
-        return "" if status.get("wsrep_local_state") == "4" else "not synced"
+        return "" if status.get("wsrep_local_state") in _SERVING else "not synced"
 
     def problem(self) -> str:
         """Empty while in service."""

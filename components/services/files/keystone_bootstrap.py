@@ -16,6 +16,7 @@ import uuid
 from typing import Any
 
 import keystone.conf
+import oslo_db.exception
 import sqlalchemy
 from keystone import exception
 from keystone.cmd import bootstrap
@@ -23,6 +24,7 @@ from keystone.common import driver_hints, sql
 from keystone.common.sql import upgrades
 
 PROVIDERS = bootstrap.PROVIDERS
+_ATTEMPTS = 5
 
 
 def await_database(limit: float = 1200.0) -> None:
@@ -118,11 +120,25 @@ def main() -> None:
     keystone.conf.set_default_for_default_log_levels()
     keystone.conf.CONF(args=[], project="keystone")
     keystone.conf.setup_logging()
-    await_database()
-    sync()
-
-    identity = next(service for service in wanted["services"] if service["type"] == "identity")
+    # Loads every driver: work for the time until the database answers.
     maker = bootstrap.Bootstrapper()
+    await_database()
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            converge(maker, wanted, passwords)
+        except oslo_db.exception.DBConnectionError as error:
+            if attempt == _ATTEMPTS:
+                raise
+            print(f"attempt {attempt}: {error.inner_exception}", flush=True)
+            await_database()
+        else:
+            return
+
+
+def converge(maker: bootstrap.Bootstrapper, wanted: dict[str, Any], passwords: dict[str, str]) -> None:
+    """What is there already stays, so that it can be begun again when the database goes to another node."""
+    sync()
+    identity = next(service for service in wanted["services"] if service["type"] == "identity")
     maker.admin_username, maker.project_name, maker.admin_role_name = "admin", "admin", "admin"
     maker.admin_password = passwords[wanted["admin_secret"]]
     maker.region_id, maker.service_name = wanted["region"], identity["name"]
