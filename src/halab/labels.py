@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 #: URNs are urn:pulumi:stack::project::qualified$type::name.
+_URN = re.compile(r"urn:pulumi:[^\s,;)'\"]+::[^\s,;:)'\"]+")
 _HASH = re.compile(r"-[0-9a-f]{8,64}$")
 
 _KINDS = {
@@ -37,6 +38,11 @@ def label(urn: str) -> str:
     known = _KINDS.get(type_of(urn))
     name = name_of(urn)
     return f"{known[1]} {name.removesuffix('-domain').removesuffix('-seed')}" if known else name
+
+
+def readable(text: str) -> str:
+    """The text with URNs as labels."""
+    return _URN.sub(lambda found: label(found[0]), text)
 
 
 def stage(urn: str) -> str:

@@ -58,6 +58,12 @@ def test_a_failure_is_one_line_that_names_the_step_and_the_reason(tmp_path: Path
     assert "failed galera.configure@controller-1: controller-1: disk full\n" in shown
 
 
+def test_lines_name_resources_by_their_short_names(tmp_path: Path) -> None:
+    line = ResourceLog(DOMAIN, "warning", f"skipped, because {STEP} failed")
+    shown, _ = show(tmp_path, terminal=False, events=[line])
+    assert shown == "VM controller-1: skipped, because galera.configure@controller-1 failed\n"
+
+
 def test_a_step_s_own_lines_are_shown_only_when_asked_for_and_always_logged(tmp_path: Path) -> None:
     quiet, log = show(tmp_path, terminal=False)
     loud, _ = show(tmp_path, terminal=False, verbose=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -104,7 +105,10 @@ def _pytest(project: Path, tier: str) -> Tier:
     """The tier's folder under pytest, its output passed on as it comes."""
     began = time.monotonic()
     command = [sys.executable, "-m", "pytest", f"tests/{tier}", "-q", *(["-s"] if tier == "lab" else [])]
-    process = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True, errors="replace")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    process = subprocess.Popen(
+        command, cwd=project, env={**os.environ, "PATH": path}, stdout=subprocess.PIPE, text=True, errors="replace"
+    )
     assert process.stdout is not None
     last = ""
     for line in process.stdout:

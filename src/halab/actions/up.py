@@ -26,7 +26,7 @@ from halab.embedded.engine.events import Summary
 from halab.embedded.hypervisor import Fence, Hypervisor
 from halab.errors import DONE, FAILED, RefusedError
 from halab.host.probe import virt_type
-from halab.labels import label
+from halab.labels import label, readable
 from halab.timing import History, RunTimes, dependencies
 from halab.workspace import Workspace, write_json
 
@@ -212,7 +212,7 @@ def _tell(workspace: Workspace, built: Built, console: Console) -> None:
         console.print(f"nothing to do: {text.counted(len(summary.steps), 'resource')} as they should be")
         return
     for failure in summary.failures:
-        lines = failure.error.strip().splitlines() or ["no reason given"]
+        lines = readable(failure.error).strip().splitlines() or ["no reason given"]
         head = label(failure.urn) if failure.urn else "the program"
         console.print(Text.assemble((f"failed: {head}", "bold red"), f": {lines[0]}"))
         for one in lines[1:16]:

@@ -19,7 +19,7 @@ from rich.text import Text
 from halab.display.progress import Progress
 from halab.display.text import duration
 from halab.embedded.engine.events import Diagnostic, Event, Planned, ResourceFinished, ResourceLog, ResourceStarted
-from halab.labels import label
+from halab.labels import label, readable
 
 _SHOWN = 12
 
@@ -63,14 +63,14 @@ class RunDisplay(AbstractContextManager["RunDisplay"]):
             done = self.progress.feed(event)
             if isinstance(event, ResourceFinished) and not event.ok:
                 first = event.error.strip().splitlines() or ["no reason given"]
-                self.console.print(Text.assemble(("failed ", "bold red"), label(event.urn), ": ", first[0]))
+                self.console.print(Text.assemble(("failed ", "bold red"), label(event.urn), ": ", readable(first[0])))
             elif done is not None and self._live is None:
                 self.console.print(self._line(done.label, done.seconds))
             elif isinstance(event, ResourceLog) and (self.verbose or event.severity in ("warning", "error")):
-                self.console.print(Text.assemble((f"{label(event.urn)}: ", "dim"), event.line))
+                self.console.print(Text.assemble((f"{label(event.urn)}: ", "dim"), readable(event.line)))
             elif isinstance(event, Diagnostic) and event.severity in ("warning", "error"):
                 style = "red" if event.severity == "error" else "yellow"
-                self.console.print(Text.assemble((f"{event.severity}: ", style), event.text.rstrip()))
+                self.console.print(Text.assemble((f"{event.severity}: ", style), readable(event.text.rstrip())))
 
     def _line(self, what: str, seconds: float) -> str:
         progress, width = self.progress, len(str(self.progress.total))
