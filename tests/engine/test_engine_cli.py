@@ -279,6 +279,24 @@ def test_a_half_done_replacement_is_finished_by_the_other_engine(pair: tuple[Lab
     assert "delete vm" not in shared.log()
 
 
+def test_secret_configuration_and_assets_make_the_same_state(tmp_path: Path) -> None:
+    ours = Lab(tmp_path / "lab", program="secrets", factory=CommandProvider)
+    theirs = Lab(tmp_path / "cli", program="secrets")
+    cli = Cli(theirs)
+    cipher = Cipher.new(PASSPHRASE)
+    for lab in (ours, theirs):
+        lab.salt = cipher.salt
+        lab.configure({"token": {"secure": cipher.encrypt("hunter2")}, "nodes": [{"ram": 2048}], "mode": True})
+        (lab.directory / "asset.txt").write_text("first")
+    for phase in ("plain", "secret"):
+        for lab in (ours, theirs):
+            (lab.directory / "phase").write_text(phase)
+        done, summary = cli.up(), ours.up()
+        assert done.code == 0, done.output
+        assert counted(summary) == done.steps
+        same_states((ours, cli))
+
+
 def test_the_cli_reads_secret_config_that_our_cipher_wrote(pair: tuple[Lab, Cli]) -> None:
     _, cli = pair
     cipher = Cipher.new(PASSPHRASE)
