@@ -1,4 +1,4 @@
-"""What a verification makes of a cluster's own words: `fixtures/crm_mon.xml` is crm_mon's of a healthy default stack."""
+"""What a verification makes of a cluster: `fixtures/crm_mon.xml` is crm_mon of a healthy default stack, as it was."""
 
 from __future__ import annotations
 
