@@ -20,7 +20,8 @@ from halab.errors import HalabError
 
 #: run(node, bash script) -> stdout; raises OSError or HalabError where the node cannot be reached or the script fails.
 Run = Callable[[str, str], Awaitable[str]]
-_BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
+#: The boot's id, and how many units systemd still has to start or stop.
+_BOOT = "cat /proc/sys/kernel/random/boot_id; systemctl list-jobs --no-legend | grep -c . || true"
 #: Between two looks at a cluster that recovers: a look costs an emulated guest half a second.
 _PAUSE = 3.0
 #: Seconds that the cluster has for turning one node off and on.
@@ -113,7 +114,7 @@ class _Prover:
         start = time.monotonic()
         fenced: float | None = None
         try:
-            old = await self._boot_id(node.name)
+            old, _ = await self._boot(node.name)
             await self._run(witness, _script(node.name))
             fenced = time.monotonic() - start
             await self._returned(node, old, witness, before, start)
@@ -128,11 +129,13 @@ class _Prover:
         while time.monotonic() - start < self._limit:
             await asyncio.sleep(_PAUSE)
             try:
-                boot = await self._boot_id(node.name)
+                boot, jobs = await self._boot(node.name)
                 if boot == old:
                     seen = "the boot that was to be ended"
                     continue
                 missing = lost(before, await self._state(witness), node.name)
+                if not missing and jobs:
+                    missing = (f"{jobs} units still starting",)
                 if not missing:
                     return
                 seen = f"not back: {', '.join(missing)}"
@@ -140,8 +143,9 @@ class _Prover:
                 seen = str(error)
         raise ProofError(f"waited {self._limit:.0f} s for {node.name} to be back after its fencing; last seen: {seen}")
 
-    async def _boot_id(self, node: str) -> str:
-        return (await asyncio.wait_for(self._run(node, _BOOT_ID), 30)).strip()
+    async def _boot(self, node: str) -> tuple[str, int]:
+        boot, jobs = (await asyncio.wait_for(self._run(node, _BOOT), 60)).split()
+        return boot, int(jobs)
 
     async def _state(self, member: str) -> crm.ClusterState:
         return crm.parse(await asyncio.wait_for(self._run(member, crm.COMMAND), 120))

@@ -29,6 +29,12 @@ class Played:
         self.hidden: dict[str, int] = {}
         self.fenced: list[str] = []
         self.most = 0
+        self.left: dict[str, int] = {}
+
+    def jobs(self, node: str) -> int:
+        """Units that a boot still has to start: fewer at every look."""
+        self.left[node] = max(0, self.left.get(node, 0) - 1)
+        return self.left[node]
 
     def _members_away(self) -> int:
         return sum(left > 0 for name, left in self.hidden.items() if name.startswith("controller"))
@@ -46,7 +52,7 @@ class Played:
         if self.hidden.get(node, 0) > 0 or (node == self.dead and node in self.fenced):
             self.hidden[node] = self.hidden.get(node, 1) - 1
             raise HalabError(f"{node}: no answer")
-        return self.state() if script == crm.COMMAND else f"boot {self.boots[node]}\n"
+        return self.state() if script == crm.COMMAND else f"{self.boots[node]}\n{self.jobs(node)}\n"
 
     def state(self) -> str:
         up = {n.name for n in self.topology.nodes if self.hidden.get(n.name, 0) <= 0}
@@ -80,6 +86,13 @@ def test_never_more_than_one_member_is_away(collapsed: Topology) -> None:
     played = Played(collapsed, away=5)
     asyncio.run(fence_proof.prove(collapsed, played.run))
     assert played.most == 1
+
+
+def test_a_node_that_still_starts_its_units_is_not_back(collapsed: Topology) -> None:
+    played = Played(collapsed)
+    played.left = {"storage-1": 10_000}
+    (proof,) = asyncio.run(fence_proof.prove(collapsed, played.run, ["storage-1"], limit=0.1))
+    assert "units still starting" in proof.problem
 
 
 def test_a_member_that_stays_away_keeps_the_others_from_being_fenced(collapsed: Topology) -> None:

@@ -35,7 +35,7 @@ case $1 in
         *LoadState*) cat load ;;
         *) echo exit-code ;;
     esac ;;
-    start) [ ! -e broken ] || exit 1; echo active >state ;;
+    start) [ ! -e broken ] || exit 1; if [ -e slow ]; then echo activating; else echo active; fi >state ;;
     stop) [ ! -e broken ] || exit 1; echo inactive >state ;;
     reset-failed) echo inactive >state ;;
 esac
@@ -110,6 +110,12 @@ def test_starting_and_stopping_twice_is_as_good_as_once(agent: Agent) -> None:
 def test_a_unit_on_its_way_up_counts_as_running(agent: Agent) -> None:
     agent.unit("activating")
     assert agent("monitor") == SUCCESS
+
+
+def test_a_start_does_not_wait_for_a_unit_that_takes_its_time(agent: Agent) -> None:
+    (agent.root / "slow").touch()
+    assert agent("start") == SUCCESS
+    assert "start --no-block rabbitmq-server.service" in agent.calls
 
 
 def test_a_unit_that_is_active_but_does_not_speak_amqp_has_failed(agent: Agent) -> None:
