@@ -190,21 +190,36 @@ def test_the_same_name_twice_is_refused(lab: Lab) -> None:
     assert "registered twice" in str(lab.up().failures)
 
 
-def test_what_the_engine_does_not_serve_is_named(lab: Lab) -> None:
-    program = lab.directory / "__main__.py"
-    program.write_text("import pulumi\npulumi.StackReference('organization/other/dev')\n")
-    assert "StackReference" in lab.up().failures[0].error
-    program.write_text(
-        "import pulumi\nfrom pulumi_command import local\n"
-        "local.Command('a', create='true', opts=pulumi.ResourceOptions(import_='x'))\n"
-    )
-    assert "the import option" in lab.up().failures[0].error
-    program.write_text("from pulumi_command import local\nlocal.run(command='true')\n")
-    assert "command:local:run" in lab.up().failures[0].error
-    program.write_text(
-        "import pulumi\nclass T(pulumi.CustomResource):\n    pass\nT('gcp:x:Y', 'a', {}, pulumi.ResourceOptions())\n"
-    )
-    assert "no provider for package 'gcp'" in lab.up().failures[0].error
+COMMAND = "import pulumi\nfrom pulumi_command import local\n"
+
+
+@pytest.mark.parametrize(
+    ("program", "named"),
+    [
+        ("pulumi.StackReference('organization/other/dev')", "StackReference"),
+        ("local.Command('a', create='true', opts=pulumi.ResourceOptions(import_='x'))", "the import option"),
+        ("local.run(command='true')", "command:local:run"),
+        ("pulumi.runtime.register_resource_transform(lambda args: None)\nlocal.Command('a')", "stack transforms"),
+        (
+            "local.Command('a', opts=pulumi.ResourceOptions(transforms=[lambda args: None]))",
+            "transforms, which the embedded engine does not serve",
+        ),
+        (
+            "local.Command('a', opts=pulumi.ResourceOptions("
+            "hooks=pulumi.ResourceHookBinding(after_create=[lambda args: None])))",
+            "resource hooks",
+        ),
+        (
+            "class T(pulumi.CustomResource):\n    pass\nT('gcp:x:Y', 'a', {}, pulumi.ResourceOptions())",
+            "no provider for package 'gcp'",
+        ),
+    ],
+)
+def test_what_the_engine_does_not_serve_is_named(lab: Lab, program: str, named: str) -> None:
+    (lab.directory / "__main__.py").write_text(f"{COMMAND}{program}\n")
+    summary = lab.up()
+    assert named in summary.failures[0].error
+    assert lab.names() == []
 
 
 def test_cancelling_lets_the_running_step_finish_and_keeps_its_state(lab: Lab) -> None:

@@ -236,6 +236,8 @@ class Engine:
                 )
                 run.program_ended(program.wait())
             finally:
+                run.closed.set()
+                program.kill()
                 server.stop()
                 self._close(providers)
             journal.commit()
