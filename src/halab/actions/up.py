@@ -54,41 +54,72 @@ class Built:
     log: Path | None
 
 
+class Parts:
+    """What an up does one after the other, and how long each took, in seconds."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._began = time.monotonic()
+
+    @property
+    def total(self) -> float:
+        return time.monotonic() - self._began
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = time.monotonic() - began
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {text.duration(seconds)}" for name, seconds in self.seconds.items())
+
+
 def run(workspace: Workspace, options: UpOptions) -> int:
-    began = time.time()
+    parts = Parts()
     console = text.console(error=options.json)
     workspace.refuse_unbuildable()
     targets = _targets(workspace, options.until)
     engine, hypervisor = engines.choose(options.engine), hypervisors.choose(workspace)
     console.print(f"{engine}\n{hypervisor}")
-    if options.doctor:
-        doctor.require(workspace, hypervisor, options.yes, console)
-    image.ensure(workspace, console)
-    _start(workspace, hypervisor, engine)
-    runner = engines.runner(workspace, engine, hypervisor, _domain_type(workspace))
-    built = _build(workspace, runner, options, targets, _refresh_needed(workspace, hypervisor, options), console)
+    with parts.timed("host"):
+        if options.doctor:
+            doctor.require(workspace, hypervisor, options.yes, console)
+        domain_type = _domain_type(workspace)
+    with parts.timed("images"):
+        image.ensure(workspace, console)
+    with parts.timed("hypervisor"):
+        _start(workspace, hypervisor, engine)
+    with parts.timed("build"):
+        runner = engines.runner(workspace, engine, hypervisor, domain_type)
+        built = _build(workspace, runner, options, targets, _refresh_needed(workspace, hypervisor, options), console)
     ok = built.summary.ok
     _tell(workspace, built, console)
     proof: dict[str, float] = {}
     checks: list[dict[str, Any]] = []
     if ok and not options.until:
         if options.fence_proof and (missing := _unproven(workspace)):
-            proof = _prove(workspace, missing, console)
+            with parts.timed("fencing"):
+                proof = _prove(workspace, missing, console)
             ok = len(proof) == len(missing)
         if ok and options.verify:
-            ok, checks = _verify(workspace, built, bool(proof), console)
+            with parts.timed("verification"):
+                ok, checks = _verify(workspace, built, bool(proof), console)
     if built.times is not None:
         console.print()
         console.print(times(built.times, every_step=options.every_step))
+        console.print(f"parts: {parts}")
     console.print()
     console.print(
         Text.assemble(
             (f"{workspace.stack} is {'up' if ok else 'not well'}", "bold green" if ok else "bold red"),
-            f" after {text.duration(time.time() - began)}",
+            f" after {text.duration(parts.total)}",
         )
     )
     if options.json:
-        print(json.dumps(_document(workspace, runner, built, proof, checks, ok, time.time() - began), indent=1))
+        print(json.dumps(_document(workspace, runner, built, proof, checks, ok, parts), indent=1))
     elif ok and built.times is not None:
         _next(workspace, runner, console)
     return DONE if ok else FAILED
@@ -268,12 +299,13 @@ def _document(
     proof: dict[str, float],
     checks: list[dict[str, Any]],
     ok: bool,
-    seconds: float,
+    parts: Parts,
 ) -> dict[str, Any]:
     return {
         "stack": workspace.stack,
         "ok": ok,
-        "seconds": round(seconds, 1),
+        "seconds": round(parts.total, 1),
+        "parts": {name: round(seconds, 1) for name, seconds in parts.seconds.items()},
         "engine": runner.name,
         "changed": built.times is not None,
         "counts": dict(built.summary.counts),
