@@ -16,14 +16,21 @@ fail() {
 
 # retry_until SECONDS WHAT COMMAND...: run the command until it succeeds; on the limit fail with its last output.
 retry_until() {
-    local limit=$1 what=$2 seen='' start=$SECONDS
+    local limit=$1 what=$2 seen='' start=$SECONDS begun pause never
     shift 2
-    until seen=$("$@" 2>&1); do
+    # Nothing is ever written here: what `read` waits on, so that a pause needs no process.
+    exec {never}<> <(:)
+    while begun=${EPOCHREALTIME/[.,]/} && ! seen=$("$@" 2>&1); do
         if ((SECONDS - start >= limit)); then
             fail "waited ${limit} s for ${what}; last seen: $(tail -n 1 <<<"$seen")"
         fi
-        read -rt 0.5 <> <(:) || :
+        # Twice as long as asking took, half a second to four: asking must not be what keeps a guest busy.
+        pause=$((2 * (${EPOCHREALTIME/[.,]/} - begun)))
+        pause=$((pause < 500000 ? 500000 : pause > 4000000 ? 4000000 : pause))
+        printf -v pause '%d.%06d' $((pause / 1000000)) $((pause % 1000000))
+        read -rt "$pause" -u "$never" || :
     done
+    exec {never}>&-
     printf '%s: after %s s\n' "$what" "$((SECONDS - start))"
 }
 
@@ -40,48 +47,68 @@ with_lock() {
 
 # secret NAME: the node's secret of that name on stdout; only secrets handed to this node are known.
 secret() {
-    local value
-    value=$(sed -n "s/^$1=//p" "$SECRETS")
-    [ -n "$value" ] || fail "no secret $1 on this node (see $SECRETS)"
-    printf '%s' "$value"
+    local line
+    while IFS= read -r line; do
+        if [[ $line == "$1="?* ]]; then
+            printf '%s' "${line#*=}"
+            return
+        fi
+    done <"$SECRETS"
+    fail "no secret $1 on this node (see $SECRETS)"
 }
 
-_place() { # PATH OWNER GROUP MODE TEMPORARY: move into place if it differs in content or attributes
-    local path=$1 owner=$2 group=$3 mode=$4 temporary=$5
-    chown "$owner:$group" "$temporary"
-    chmod "$mode" "$temporary"
-    if cmp -s "$temporary" "$path" 2>/dev/null; then
-        chown "$owner:$group" "$path"
-        chmod "$mode" "$path"
-        rm -f "$temporary"
-    else
-        mv -f "$temporary" "$path"
-        printf 'changed %s\n' "$path"
-    fi
+# Under emulation a program costs a guest what a thousand lines of bash do, and a node has dozens of files: so no
+# program is run here that bash can do without.
+_place() { # PATH OWNER GROUP MODE TEMPORARY: move into place
+    [ "$2:$3" = root:root ] || chown "$2:$3" "$5"
+    chmod "$4" "$5"
+    mv -f "$5" "$1"
+    printf 'changed %s\n' "$1"
 }
 
-# put_file PATH OWNER GROUP MODE <content: the file, with each @{NAME} replaced by the node's secret NAME.
+_temporary() { # PATH: sets `temporary` to a name beside it, whose folder is there
+    [ -d "${1%/*}" ] || mkdir -p "${1%/*}"
+    temporary=$1.halab.$BASHPID
+}
+
+_settle() { # PATH OWNER GROUP MODE: a file whose content is right
+    [ "$(stat -c %U:%G:%04a "$1")" = "$2:$3:$4" ] || { chown "$2:$3" "$1" && chmod "$4" "$1"; }
+}
+
+# put_file PATH OWNER GROUP MODE [CONTENT]: the file, with each @{NAME} replaced by the node's secret NAME. Text, from
+# stdin where it is no argument.
 put_file() {
-    local path=$1 content name temporary
-    content=$(cat && printf x)
-    content=${content%x}
+    local path=$1 content old='' name temporary
+    if (($# > 4)); then
+        content=$5
+    else
+        content=$(cat && printf x)
+        content=${content%x}
+    fi
     while [[ $content =~ @\{([A-Z0-9_]+)\} ]]; do
         name=${BASH_REMATCH[1]}
         content=${content//"@{$name}"/"$(secret "$name")"}
     done
-    mkdir -p "$(dirname "$path")"
-    temporary=$(umask 077 && mktemp "$path.XXXXXX")
-    printf '%s' "$content" >"$temporary"
+    if [ -f "$path" ] && { IFS= read -r -d '' old <"$path" || :; } && [ "$old" = "$content" ]; then
+        _settle "$path" "$2" "$3" "$4"
+        return
+    fi
+    _temporary "$path"
+    (umask 077 && printf '%s' "$content" >"$temporary")
     _place "$path" "$2" "$3" "$4" "$temporary"
 }
 
 # secret_file NAME PATH OWNER GROUP MODE: a secret that is a whole file (base64 in secrets.env), decoded.
 secret_file() {
-    local name=$1 path=$2 temporary
-    mkdir -p "$(dirname "$path")"
-    temporary=$(umask 077 && mktemp "$path.XXXXXX")
-    secret "$name" | base64 -d >"$temporary"
-    _place "$path" "$3" "$4" "$5" "$temporary"
+    local path=$2 temporary
+    _temporary "$path"
+    (umask 077 && secret "$1" | base64 -d >"$temporary")
+    if cmp -s "$temporary" "$path" 2>/dev/null; then
+        rm -f "$temporary"
+        _settle "$path" "$3" "$4" "$5"
+    else
+        _place "$path" "$3" "$4" "$5" "$temporary"
+    fi
 }
 
 # converge_unit UNIT FILE...: the unit is enabled, active, and was (re)started after the last change of any FILE.
@@ -92,7 +119,7 @@ converge_unit() {
     sum=$(cat "$@" /dev/null | sha256sum)
     mkdir -p "$HALAB_DIR/applied"
     systemctl is-enabled --quiet "$unit" 2>/dev/null || systemctl --no-reload enable --quiet "$unit"
-    if [ "$(cat "$stamp" 2>/dev/null)" != "$sum" ] || ! systemctl is-active --quiet "$unit"; then
+    if [ ! -e "$stamp" ] || [ "$(<"$stamp")" != "$sum" ] || ! systemctl is-active --quiet "$unit"; then
         systemctl restart "$unit" || fail "$unit did not start: $(systemctl show -p Result --value "$unit"); see journalctl -u $unit"
         printf '%s' "$sum" >"$stamp"
     fi

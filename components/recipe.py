@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -33,10 +32,8 @@ class File:
 
 
 def _put(file: File) -> str:
-    mark = "EOF_" + hashlib.sha256(file.content.encode()).hexdigest()[:12]
-    arguments = shlex.join([file.path, file.owner, file.group, f"{file.mode:04o}"])
     body = file.content if file.content.endswith("\n") else file.content + "\n"
-    return f"put_file {arguments} <<'{mark}'\n{body}{mark}\n"
+    return "put_file " + shlex.join([file.path, file.owner, file.group, f"{file.mode:04o}", body]) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
