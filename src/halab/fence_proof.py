@@ -96,12 +96,20 @@ class _Prover:
     async def prove(self, chosen: frozenset[str]) -> list[Proof]:
         device = "+".join(fencing.DEVICES)
         before = await self._state(self._cluster.members[0].name)
-        left = list(rounds(self._topology, self._cluster, before.dc, chosen))
+        left, members = list(rounds(self._topology, self._cluster, before.dc, chosen)), self._cluster.members
         proofs: list[Proof] = []
         while left:
             together = left.pop(0)
-            witness = next(member.name for member in reversed(self._cluster.members) if member not in together)
-            found = await asyncio.gather(*(self._fence(node, device, witness, before) for node in together))
+            witness = next(member.name for member in reversed(members) if member not in together)
+            fired = {node.name: asyncio.Event() for node in together}
+            # A member's end holds up the cluster's messages until its new membership: the others' come before it.
+            first = [fired[node.name] for node in together if node not in members]
+            found = await asyncio.gather(
+                *(
+                    self._fence(node, device, witness, before, fired[node.name], first if node in members else [])
+                    for node in together
+                )
+            )
             proofs += found
             failed = [proof.node for proof in found if proof.problem]
             if failed:
@@ -110,17 +118,30 @@ class _Prover:
                 break
         return proofs
 
-    async def _fence(self, node: Node, device: str, witness: str, before: crm.ClusterState) -> Proof:
+    async def _fence(
+        self,
+        node: Node,
+        device: str,
+        witness: str,
+        before: crm.ClusterState,
+        fired: asyncio.Event,
+        after: Iterable[asyncio.Event],
+    ) -> Proof:
+        for event in after:
+            await event.wait()
         start = time.monotonic()
         fenced: float | None = None
         try:
             old, _ = await self._boot(node.name)
             await self._run(witness, _script(node.name))
             fenced = time.monotonic() - start
+            fired.set()
             await self._returned(node, old, witness, before, start)
             proof = Proof(node.name, device, fenced, time.monotonic() - start)
         except _ERRORS as error:
             proof = Proof(node.name, device, fenced, None, str(error) or type(error).__name__)
+        finally:
+            fired.set()
         self._done(proof)
         return proof
 
@@ -152,10 +173,15 @@ class _Prover:
 
 
 def lost(before: crm.ClusterState, after: crm.ClusterState, node: str) -> tuple[str, ...]:
-    """What of `node` is not as it was: its membership, its instances with their roles; and what runs nowhere now."""
+    """What of `node` is not as it was: its membership, its instances with their roles; and what runs nowhere now.
+
+    Nothing of a node that is in no cluster.
+    """
     found: list[str] = []
     health = {one.name: one.health for one in after.nodes}
-    if any(one.name == node for one in before.nodes) and health.get(node) != "online":
+    if all(one.name != node for one in before.nodes):
+        return ()
+    if health.get(node) != "online":
         found.append(f"{node} is {health.get(node, 'absent')}")
     now = {(one.id, one.role, place) for one in after.resources for place in one.nodes}
     found += [

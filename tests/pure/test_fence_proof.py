@@ -82,6 +82,24 @@ def test_every_vm_is_fenced_once_and_the_dc_last(collapsed: Topology) -> None:
     assert all(proof.fenced is not None and proof.back is not None and proof.fenced <= proof.back for proof in proofs)
 
 
+def test_a_member_is_fenced_only_when_the_others_of_its_round_are(collapsed: Topology) -> None:
+    played = Played(collapsed)
+    ended: list[str] = []
+
+    async def run(node: str, script: str) -> str:
+        answer = await played.run(node, script)
+        if script.startswith("stonith_admin"):
+            target = script.split()[2]
+            for _ in range(5 if target == "storage-1" else 1):
+                await asyncio.sleep(0)
+            ended.append(target)
+        return answer
+
+    asyncio.run(fence_proof.prove(collapsed, run))
+    assert [name for name in played.fenced if name.startswith("controller")] == played.fenced[-3:]
+    assert set(ended[:3]) == {"compute-1", "storage-1", "gateway-1"}
+
+
 def test_never_more_than_one_member_is_away(collapsed: Topology) -> None:
     played = Played(collapsed, away=5)
     asyncio.run(fence_proof.prove(collapsed, played.run))
