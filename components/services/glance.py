@@ -76,7 +76,7 @@ def _files(topology: Topology, node: Node) -> tuple[File, ...]:
 
 def steps(topology: Topology) -> tuple[Step, ...]:
     nodes = topology.running(Service.GLANCE)
-    chosen = nodes[1 % len(nodes)].name
+    chosen = nodes[1 % len(nodes)]
     common = openstack.steps(
         topology,
         GLANCE,
@@ -84,17 +84,18 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         {node.name: _files(topology, node) for node in nodes},
         configure_after=("nfs.ready",),
         start_after=(),
-        ready_after=(f"glance.schema@{chosen}", "keystone.ready", "haproxy.ready"),
+        ready_after=(f"glance.schema@{chosen.name}", "keystone.ready", "haproxy.ready"),
         ready_env={"KEYSTONE": openstack.endpoint(topology, KEYSTONE)},
         ready_secrets=frozenset({GLANCE.user_secret}),
+        ready_node=chosen,
     )
     schema = Step(
-        name=f"glance.schema@{chosen}",
-        node=chosen,
+        name=f"glance.schema@{chosen.name}",
+        node=chosen.name,
         recipe=RECIPE,
         action="schema",
         env=openstack.schema_env(topology, GLANCE),
-        after=frozenset({f"glance.configure@{chosen}", "database.ready", "haproxy.ready"}),
+        after=frozenset({f"glance.configure@{chosen.name}", "database.ready", "haproxy.ready"}),
         timeout=900,
     )
     return (*common, schema)

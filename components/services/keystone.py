@@ -81,6 +81,8 @@ def _files(topology: Topology, node: Node) -> tuple[File, ...]:
 
 def steps(topology: Topology) -> tuple[Step, ...]:
     nodes = topology.running(Service.KEYSTONE)
+    # Not the first: the cluster's own steps are done there, and each has one CPU.
+    chosen = nodes[1 % len(nodes)]
     common = openstack.steps(
         topology,
         KEYSTONE,
@@ -89,9 +91,10 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         configure_after=(),
         # It loads without a database, and loading is most of its start.
         start_after=(),
-        ready_after=("keystone.bootstrap@" + nodes[0].name, "database.ready", "haproxy.ready"),
+        ready_after=(f"keystone.bootstrap@{chosen.name}", "database.ready", "haproxy.ready"),
         ready_env={"ADMIN": ADMIN},
         ready_secrets=frozenset({ADMIN}),
+        ready_node=chosen,
     )
     keyed = tuple(
         replace(step, secrets=step.secrets | frozenset(FERNET)) if step.action == "configure" else step
@@ -99,8 +102,8 @@ def steps(topology: Topology) -> tuple[Step, ...]:
     )
     users = {api.user_secret for api in openstack.APIS if api is not KEYSTONE and topology.running(api.service)}
     bootstrap = Step(
-        name=f"keystone.bootstrap@{nodes[0].name}",
-        node=nodes[0].name,
+        name=f"keystone.bootstrap@{chosen.name}",
+        node=chosen.name,
         recipe=RECIPE,
         action="bootstrap",
         env={"OWNER": KEYSTONE.user, "NAMES": " ".join(sorted({ADMIN, *users}))},
@@ -110,7 +113,7 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         ),
         secrets=frozenset({ADMIN, *users}),
         # It waits for the database itself, and loads keystone in the meantime.
-        after=frozenset({f"keystone.configure@{nodes[0].name}", *({"pacemaker.ready"} if topology.clusters else ())}),
+        after=frozenset({f"keystone.configure@{chosen.name}", *({"pacemaker.ready"} if topology.clusters else ())}),
         timeout=1800,
     )
     return (*keyed, bootstrap)

@@ -202,6 +202,7 @@ def steps(
     ready_after: Iterable[str],
     ready_env: Mapping[str, str],
     ready_secrets: frozenset[str],
+    ready_node: Node,
 ) -> tuple[Step, ...]:
     """`configure` and, unless Pacemaker does it, `start` on every node of the API, and its gate.
 
@@ -241,7 +242,7 @@ def steps(
     running = {"pacemaker.ready"} if managed else {step.name for step in start}
     ready = Step(
         name=f"{api.service}.ready",
-        node=nodes[0].name,
+        node=ready_node.name,
         recipe=recipe,
         action="ready",
         env={

@@ -44,7 +44,7 @@ def _files(topology: Topology, node: Node) -> tuple[File, ...]:
 
 def steps(topology: Topology) -> tuple[Step, ...]:
     nodes = topology.running(Service.PLACEMENT)
-    chosen = nodes[2 % len(nodes)].name
+    chosen = nodes[2 % len(nodes)]
     common = openstack.steps(
         topology,
         PLACEMENT,
@@ -52,18 +52,19 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         {node.name: _files(topology, node) for node in nodes},
         configure_after=(),
         # It writes the standard traits while it loads.
-        start_after=(f"placement.schema@{chosen}",),
-        ready_after=(f"placement.schema@{chosen}", "keystone.ready", "haproxy.ready"),
+        start_after=(f"placement.schema@{chosen.name}",),
+        ready_after=(f"placement.schema@{chosen.name}", "keystone.ready", "haproxy.ready"),
         ready_env={"KEYSTONE": openstack.endpoint(topology, KEYSTONE)},
         ready_secrets=frozenset({PLACEMENT.user_secret}),
+        ready_node=chosen,
     )
     schema = Step(
-        name=f"placement.schema@{chosen}",
-        node=chosen,
+        name=f"placement.schema@{chosen.name}",
+        node=chosen.name,
         recipe=RECIPE,
         action="schema",
         env=openstack.schema_env(topology, PLACEMENT),
-        after=frozenset({f"placement.configure@{chosen}", "database.ready", "haproxy.ready"}),
+        after=frozenset({f"placement.configure@{chosen.name}", "database.ready", "haproxy.ready"}),
         timeout=900,
     )
     # The application writes its traits and classes while it loads, so it needs its tables before.
