@@ -11,7 +11,7 @@ import asyncio
 import shlex
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from components.cluster import fencing
 from components.topology import Cluster, Node, Topology
@@ -20,8 +20,14 @@ from halab.errors import HalabError
 
 #: run(node, bash script) -> stdout; raises OSError or HalabError where the node cannot be reached or the script fails.
 Run = Callable[[str, str], Awaitable[str]]
-#: The boot's id, and how many units systemd still has to start or stop.
-_BOOT = "cat /proc/sys/kernel/random/boot_id; systemctl list-jobs --no-legend | grep -c . || true"
+#: The boot's id; how many units are still to start; how many of these systemd does not start by itself at boot, but
+#: Pacemaker does.
+_BOOT = """cat /proc/sys/kernel/random/boot_id
+units=$(systemctl list-jobs --no-legend | awk '$3 == "start" {print $2}')
+echo "$units" | grep -c .
+for unit in $units; do systemctl is-enabled "$unit" 2>/dev/null; done | grep -c disabled
+exit 0
+"""
 #: Between two looks at a cluster that recovers: a look costs an emulated guest half a second.
 _PAUSE = 3.0
 #: Seconds that the cluster has for turning one node off and on.
@@ -46,7 +52,20 @@ class ProofError(HalabError):
     """A fencing that was not what it should be."""
 
 
+@dataclass(frozen=True)
+class _Marks:
+    """`fired`: off and on again; `whole`: all it had in the cluster is back, if not yet what systemd starts."""
+
+    fired: asyncio.Event = field(default_factory=asyncio.Event)
+    whole: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def _ended(tasks: Iterable[Iterable[asyncio.Task[Proof]]]) -> list[Proof]:
+    return [task.result() for one in tasks for task in one if task.done()]
+
+
 Progress = Callable[[Proof], None]
+_DEVICE = "+".join(fencing.DEVICES)
 _ERRORS = (HalabError, OSError, TimeoutError, ValueError)
 
 
@@ -94,79 +113,85 @@ class _Prover:
         self._topology, self._cluster, self._run, self._limit, self._done = topology, cluster, run, limit, done
 
     async def prove(self, chosen: frozenset[str]) -> list[Proof]:
-        device = "+".join(fencing.DEVICES)
-        before = await self._state(self._cluster.members[0].name)
-        left, members = list(rounds(self._topology, self._cluster, before.dc, chosen)), self._cluster.members
-        proofs: list[Proof] = []
-        while left:
-            together = left.pop(0)
-            witness = next(member.name for member in reversed(members) if member not in together)
-            fired = {node.name: asyncio.Event() for node in together}
-            # A member's end holds up the cluster's messages until its new membership: the others' come before it.
-            first = [fired[node.name] for node in together if node not in members]
-            found = await asyncio.gather(
-                *(
-                    self._fence(node, device, witness, before, fired[node.name], first if node in members else [])
-                    for node in together
-                )
-            )
-            proofs += found
-            failed = [proof.node for proof in found if proof.problem]
+        """A round begins when the one before has all it had in the cluster, and those before that are wholly back."""
+        members = self._cluster.members
+        before = await self._state(members[0].name)
+        order = rounds(self._topology, self._cluster, before.dc, chosen)
+        tasks: list[list[asyncio.Task[Proof]]] = []
+        failed: list[str] = []
+        for together in order:
+            for task in (task for earlier in tasks[:-1] for task in earlier):
+                await task
+            failed = [proof.node for proof in _ended(tasks) if proof.problem]
             if failed:
-                reason = f"not tried: {', '.join(failed)} did not come back"
-                proofs += [Proof(node.name, device, None, None, reason) for nodes in left for node in nodes]
                 break
-        return proofs
+            witness = next(member.name for member in reversed(members) if member not in together)
+            marks = {node.name: _Marks() for node in together}
+            # A member's end holds up the cluster's messages until its new membership: the others' come before it.
+            first = [marks[node.name].fired for node in together if node not in members]
+            tasks.append(
+                [
+                    asyncio.create_task(
+                        self._fence(node, witness, before, marks[node.name], first if node in members else [])
+                    )
+                    for node in together
+                ]
+            )
+            for mark in marks.values():
+                await mark.whole.wait()
+        proofs = [await task for one in tasks for task in one]
+        reason = f"not tried: {', '.join(failed)} did not come back"
+        return proofs + [Proof(node.name, _DEVICE, None, None, reason) for one in order[len(tasks) :] for node in one]
 
     async def _fence(
-        self,
-        node: Node,
-        device: str,
-        witness: str,
-        before: crm.ClusterState,
-        fired: asyncio.Event,
-        after: Iterable[asyncio.Event],
+        self, node: Node, witness: str, before: crm.ClusterState, marks: _Marks, after: Iterable[asyncio.Event]
     ) -> Proof:
         for event in after:
             await event.wait()
         start = time.monotonic()
         fenced: float | None = None
         try:
-            old, _ = await self._boot(node.name)
+            old = (await self._boot(node.name))[0]
             await self._run(witness, _script(node.name))
             fenced = time.monotonic() - start
-            fired.set()
-            await self._returned(node, old, witness, before, start)
-            proof = Proof(node.name, device, fenced, time.monotonic() - start)
+            marks.fired.set()
+            await self._returned(node, old, witness, before, start, marks)
+            proof = Proof(node.name, _DEVICE, fenced, time.monotonic() - start)
         except _ERRORS as error:
-            proof = Proof(node.name, device, fenced, None, str(error) or type(error).__name__)
+            proof = Proof(node.name, _DEVICE, fenced, None, str(error) or type(error).__name__)
         finally:
-            fired.set()
+            marks.fired.set()
+            marks.whole.set()
         self._done(proof)
         return proof
 
-    async def _returned(self, node: Node, old: str, witness: str, before: crm.ClusterState, start: float) -> None:
+    async def _returned(
+        self, node: Node, old: str, witness: str, before: crm.ClusterState, start: float, marks: _Marks
+    ) -> None:
         seen = "no answer"
         while time.monotonic() - start < self._limit:
             await asyncio.sleep(_PAUSE)
             try:
-                boot, jobs = await self._boot(node.name)
+                boot, starting, managed = await self._boot(node.name)
                 if boot == old:
                     seen = "the boot that was to be ended"
                     continue
-                missing = lost(before, await self._state(witness), node.name)
-                if not missing and jobs:
-                    missing = (f"{jobs} units still starting",)
-                if not missing:
+                missing = () if marks.whole.is_set() else lost(before, await self._state(witness), node.name)
+                if missing:
+                    seen = f"not back: {', '.join(missing)}"
+                    continue
+                if not managed:
+                    marks.whole.set()
+                if not starting:
                     return
-                seen = f"not back: {', '.join(missing)}"
+                seen = f"{starting} units still starting"
             except _ERRORS as error:
                 seen = str(error)
         raise ProofError(f"waited {self._limit:.0f} s for {node.name} to be back after its fencing; last seen: {seen}")
 
-    async def _boot(self, node: str) -> tuple[str, int]:
-        boot, jobs = (await asyncio.wait_for(self._run(node, _BOOT), 60)).split()
-        return boot, int(jobs)
+    async def _boot(self, node: str) -> tuple[str, int, int]:
+        boot, starting, managed = (await asyncio.wait_for(self._run(node, _BOOT), 60)).split()
+        return boot, int(starting), int(managed)
 
     async def _state(self, member: str) -> crm.ClusterState:
         return crm.parse(await asyncio.wait_for(self._run(member, crm.COMMAND), 120))

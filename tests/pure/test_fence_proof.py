@@ -52,7 +52,7 @@ class Played:
         if self.hidden.get(node, 0) > 0 or (node == self.dead and node in self.fenced):
             self.hidden[node] = self.hidden.get(node, 1) - 1
             raise HalabError(f"{node}: no answer")
-        return self.state() if script == crm.COMMAND else f"{self.boots[node]}\n{self.jobs(node)}\n"
+        return self.state() if script == crm.COMMAND else f"{self.boots[node]}\n{self.jobs(node)}\n0\n"
 
     def state(self) -> str:
         up = {n.name for n in self.topology.nodes if self.hidden.get(n.name, 0) <= 0}
@@ -104,6 +104,28 @@ def test_never_more_than_one_member_is_away(collapsed: Topology) -> None:
     played = Played(collapsed, away=5)
     asyncio.run(fence_proof.prove(collapsed, played.run))
     assert played.most == 1
+
+
+def test_the_next_member_need_not_wait_for_what_systemd_starts_but_the_one_after_it_must(collapsed: Topology) -> None:
+    played = Played(collapsed)
+    order: list[str] = []
+
+    async def run(node: str, script: str) -> str:
+        answer = await played.run(node, script)
+        if script.startswith("stonith_admin"):
+            order.append(f"fence {script.split()[2]}")
+            played.left[script.split()[2]] = 20
+        return answer
+
+    proofs = asyncio.run(
+        fence_proof.prove(
+            collapsed, run, [n.name for n in collapsed.clusters[0].members], done=lambda p: order.append(p.node)
+        )
+    )
+    assert [proof.problem for proof in proofs] == [""] * 3
+    fenced = ["controller-2", "controller-3", "controller-1"]
+    assert [one for one in order if one.startswith("fence")] == [f"fence {name}" for name in fenced]
+    assert order.index("fence controller-3") < order.index("controller-2") < order.index("fence controller-1")
 
 
 def test_a_node_that_still_starts_its_units_is_not_back(collapsed: Topology) -> None:
