@@ -70,6 +70,11 @@ class LocalCommand:
         if inputs.get("delete"):
             self._run(call, inputs, "delete", outputs)
 
+    def take_back(self, type_: str, call: Call, inputs: Props) -> None:
+        assert inputs["create"]
+        with (self._directory / "taken-back").open("a") as file:
+            file.write(call.urn.rpartition("::")[2] + "\n")
+
     def close(self) -> None:
         self.calls.append("close")
 

@@ -278,7 +278,8 @@ def test_a_killed_engine_leaves_a_pending_operation_and_a_lock_that_is_taken_ove
     assert lab_with_real_keys(lab).ok
     said = [event.text for event in lab.events if isinstance(event, Diagnostic)]
     assert any(f"lock of pid {child.pid}" in text for text in said)
-    assert any("was being created" in text for text in said)
+    assert any("taking back" in text and "::slow" in text for text in said)
+    assert (lab.directory / "taken-back").read_text() == "slow\n"
     assert lab.state()["pending_operations"] == []
     assert lab.names() == ["first", "slow"]
 
@@ -325,7 +326,15 @@ def test_a_second_cancel_asks_running_steps_to_give_up(lab: Lab) -> None:
     assert lab.good_up() == {"a": "create", "b": "create"}
 
 
-def test_an_interrupted_create_that_nobody_wants_any_more_is_told_once(lab: Lab) -> None:
+@pytest.mark.parametrize("recovers", [True, False])
+@pytest.mark.parametrize("end", ["up", "destroy"])
+def test_an_interrupted_create_that_nobody_wants_any_more_is_taken_back_once(
+    lab: Lab, end: str, recovers: bool
+) -> None:
+    class Forgetful(LocalCommand):
+        take_back = None  # type: ignore[assignment]
+
+    lab.factory = lambda: (LocalCommand if recovers else Forgetful)(lab.directory)
     lab.write({"name": "a"})
     lab.good_up()
     tree = lab.engine().export()
@@ -334,11 +343,13 @@ def test_an_interrupted_create_that_nobody_wants_any_more_is_told_once(lab: Lab)
     lab.engine().import_(tree)
     assert lab.engine().export()["deployment"]["pending_operations"][0]["type"] == "creating"
     lab.events.clear()
-    lab.good_up()
-    said = [event.text for event in lab.events if isinstance(event, Diagnostic)]
-    assert any("ghost was being created" in text and "nothing here knows of it" in text for text in said)
+    assert getattr(lab.engine(), end)().ok
+    (said,) = [event.text for event in lab.events if isinstance(event, Diagnostic)]
+    assert "::ghost" in said
+    assert (lab.directory / "taken-back").exists() == recovers
+    assert ("nothing here knows of it" in said) == (not recovers)
     lab.events.clear()
-    lab.good_up()
+    assert getattr(lab.engine(), end)().ok
     assert not [event for event in lab.events if isinstance(event, Diagnostic)]
 
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 Props = dict[str, Any]
 
@@ -125,3 +125,14 @@ class Provider(Protocol):
     ) -> Props: ...
     def delete(self, type_: str, call: Call, id_: str, inputs: Props, outputs: Props) -> None: ...
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Recovers(Protocol):
+    """A provider that can also take back what an interrupted create left behind.
+
+    Called before the resource is created again, or forgotten, when the process that was creating it died before it
+    could record an id: `inputs` are those of that create. Removing nothing is right when nothing is there.
+    """
+
+    def take_back(self, type_: str, call: Call, inputs: Props) -> None: ...

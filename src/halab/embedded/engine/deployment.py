@@ -152,16 +152,8 @@ class Deployment(Run):
 
         run_reversed([entry for _, entry in condemned], act, self.parallel)
         if not (self.failures or self.dry_run or self._targets or self.draining.is_set()):
-            self._forget_unfinished()
+            self.forget_unfinished()
         self.journal.commit()
-
-    def _forget_unfinished(self) -> None:
-        """What an earlier run was creating and this one, done without a failure, was not asked for."""
-        for kind, urn in self.journal.unfinished:
-            if kind == "creating":
-                text = f"{urn} was being created when an earlier run ended; if it exists, nothing here knows of it"
-                self.emit(Diagnostic("warning", text))
-        self.journal.settle(("creating",))
 
     def program_error(self, urn: str, text: str) -> None:
         """An error the program reported itself; after a failed step, or a cancel, it is only their echo."""
@@ -277,6 +269,8 @@ class Deployment(Run):
             made.append(self.journal.add(resource, instead))
 
         def act(call: Call) -> Resource:
+            if not self.dry_run:
+                self.take_back(new.urn)
             created = self._call_create(new, call)
             resource = self._with_result(new, created.id, created.outputs, created=now())
             if not created.id and not self.dry_run:

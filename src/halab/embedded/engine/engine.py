@@ -88,7 +88,7 @@ class Engine:
             return done if before is None else _joined(before, done)
 
     def refresh(self) -> Summary:
-        """Reads every resource and takes over what is found; also forgets operations an earlier run left open."""
+        """Reads every resource and takes over what is found."""
         with self._cancellable(), self._lock_held():
             return self._refresh()
 
@@ -218,8 +218,7 @@ class Engine:
                 continue_on_error=continue_on_error,
                 targets=Targets(target),
             )
-            if not dry_run:
-                self._tell_unfinished(run)
+            journal.settle(("updating", "deleting", "reading"))
             server = Server(run)
             try:
                 program.start(
@@ -245,13 +244,6 @@ class Engine:
         finally:
             program.kill()
             self._program = None
-
-    def _tell_unfinished(self, run: Deployment) -> None:
-        for kind, urn in run.journal.unfinished:
-            if kind == "creating":
-                text = f"{urn} was being created when an earlier run ended; a new attempt follows if it is still wanted"
-                self._on_event(Diagnostic("warning", text))
-        run.journal.settle(("updating", "deleting", "reading"))
 
     def _refresh(self) -> Summary:
         started = time.monotonic()

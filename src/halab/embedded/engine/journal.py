@@ -51,10 +51,15 @@ class Journal:
         with self._condition:
             return list(self._carried)
 
-    def settle(self, kinds: Sequence[Pending]) -> None:
-        """Forgets unfinished operations of an earlier run of these kinds."""
+    def interrupted_create(self, urn: str) -> Resource | None:
+        """The state an earlier run was creating at a URN when it died, None when there was no such thing."""
         with self._condition:
-            for key in [key for key in self._carried if key[0] in kinds]:
+            return self._carried.get(("creating", urn))
+
+    def settle(self, kinds: Sequence[Pending], urn: str = "") -> None:
+        """Forgets unfinished operations of an earlier run of these kinds, all of them or those of one URN."""
+        with self._condition:
+            for key in [key for key in self._carried if key[0] in kinds and urn in ("", key[1])]:
                 del self._carried[key]
                 self._dirty = True
 

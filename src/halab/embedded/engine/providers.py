@@ -60,6 +60,11 @@ class Providers:
             self._ready[reference] = made
         return made
 
+    def knows(self, reference: str) -> bool:
+        """Whether `get` would find the provider."""
+        with self._lock:
+            return reference in self._ready or reference in self._known
+
     def get(self, reference: str) -> Provider:
         """The instance behind a reference, made from the state when the program has not registered it.
 

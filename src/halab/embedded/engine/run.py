@@ -15,6 +15,7 @@ from halab.embedded.engine.checkpoint import Pending
 from halab.embedded.engine.errors import CancelledError, EngineError, StepError
 from halab.embedded.engine.events import (
     Change,
+    Diagnostic,
     Event,
     Failure,
     Op,
@@ -29,7 +30,7 @@ from halab.embedded.engine.events import (
 from halab.embedded.engine.journal import Entry, Journal
 from halab.embedded.engine.providers import Providers
 from halab.embedded.engine.state import Resource
-from halab.embedded.provider import Call, ProviderError
+from halab.embedded.provider import Call, ProviderError, Recovers
 
 T = TypeVar("T")
 
@@ -176,6 +177,43 @@ class Run:
             )
 
         self.operate(op, "deleting", resource, act, settle, resource.timeouts.get("delete"))
+
+    def take_back(self, urn: str) -> None:
+        """Removes what an interrupted create of an earlier run may have left, and tells about it.
+
+        Raises: StepError when the provider failed.
+        """
+        resource = self.journal.interrupted_create(urn)
+        if resource is None:
+            return
+        provider = self.providers.get(resource.provider) if self.providers.knows(resource.provider) else None
+        if not isinstance(provider, Recovers):
+            text = f"{urn} was being created when an earlier run ended; if it exists, nothing here knows of it"
+            self.emit(Diagnostic("warning", text))
+            return
+        self.emit(Diagnostic("info", f"taking back what an interrupted run may have left of {urn}"))
+
+        def log(severity: str, line: str) -> None:
+            self.emit(ResourceLog(urn, "info" if severity == "debug" else severity, line))
+
+        timeout = resource.timeouts.get("delete")
+        try:
+            provider.take_back(
+                resource.type, Call(urn, timeout, log, self.aborting), values.for_provider(resource.inputs, self.root)
+            )
+        except ProviderError as error:
+            raise StepError(f"taking back what an interrupted create left: {error}") from error
+
+    def forget_unfinished(self) -> None:
+        """What an earlier run was creating and nobody asks for any more is taken back and forgotten."""
+        for kind, urn in self.journal.unfinished:
+            if kind == "creating":
+                try:
+                    self.take_back(urn)
+                except EngineError as error:
+                    self.fail(urn, str(error))
+                    continue
+                self.journal.settle((kind,), urn)
 
     def emit_instant(self, op: Op, resource: Resource) -> None:
         """Makes a step without a provider operation durable and reports it."""

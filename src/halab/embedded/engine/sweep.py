@@ -8,7 +8,7 @@ from dataclasses import replace
 from halab.embedded.engine import paths, state, values
 from halab.embedded.engine.checkpoint import now
 from halab.embedded.engine.errors import CancelledError, EngineError
-from halab.embedded.engine.events import MASK, Change, Diagnostic
+from halab.embedded.engine.events import MASK, Change
 from halab.embedded.engine.journal import Entry
 from halab.embedded.engine.order import run_reversed
 from halab.embedded.engine.run import Run
@@ -23,18 +23,12 @@ class Refresh(Run):
     """
 
     def run(self) -> None:
-        self._clear_unfinished()
+        # An interrupted create has no id to read: the next up or destroy takes it back.
+        self.journal.settle(("updating", "deleting", "reading"))
         wanted = [entry for entry in self.journal.old if self._readable(entry)]
         with ThreadPoolExecutor(max_workers=self.parallel, thread_name_prefix="refresh") as pool:
             list(pool.map(self._one, wanted))
         self.journal.commit()
-
-    def _clear_unfinished(self) -> None:
-        for kind, urn in self.journal.unfinished:
-            if kind == "creating":
-                text = f"{urn} was being created when an earlier run ended; if it exists, nothing here knows of it"
-                self.emit(Diagnostic("warning", text))
-        self.journal.settle(("creating", "updating", "deleting", "reading"))
 
     @staticmethod
     def _readable(entry: Entry) -> bool:
@@ -97,6 +91,7 @@ class Destroy(Run):
 
     def run(self, *, continue_on_error: bool) -> None:
         self._continue = continue_on_error
+        self.forget_unfinished()
         condemned = [entry for entry in self.journal.old if entry.now is not None]
         protected = [entry for entry in condemned if entry.was.protect]
         self._deletes = {entry.urn for entry in condemned if not entry.was.protect}
@@ -106,10 +101,6 @@ class Destroy(Run):
             self.fail(entry.urn, f"{entry.urn} is protected; remove protect in the program and run up first")
         run_reversed(condemned, self._one, self.parallel)
         if not self.failures and not self.draining.is_set():
-            for kind, urn in self.journal.unfinished:
-                if kind == "creating":
-                    text = f"{urn} was being created when an earlier run ended; if it exists, it is still there"
-                    self.emit(Diagnostic("warning", text))
             self.journal.settle(("creating", "updating", "deleting", "reading"))
         self.journal.commit()
 
