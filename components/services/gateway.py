@@ -81,7 +81,7 @@ def dnsmasq(topology: Topology, node: Node) -> str:
     vips = "".join(f"host-record={vip.name}.{domain},{vip.ip}\n" for vip in topology.vips)
     leases = "".join(f"dhcp-host={one.nics[0].mac},{one.ip},{one.name},infinite\n" for one in topology.nodes)
     first, last = (_address(topology, offset) for offset in GUESTS)
-    return f"""listen-address={node.ip}
+    return f"""listen-address=127.0.0.1,{node.ip}
 bind-interfaces
 no-hosts
 no-resolv

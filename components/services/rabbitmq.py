@@ -37,6 +37,8 @@ default_user = {USER}
 default_pass = @{{{PASSWORD}}}
 listeners.tcp.1 = {node.ip}:{PORT}
 net_ticktime = 60
+quorum_queue.continuous_membership_reconciliation.enabled = true
+quorum_queue.continuous_membership_reconciliation.target_group_size = {len(topology.running(Service.RABBITMQ))}
 vm_memory_high_watermark.relative = 0.3
 """
 
@@ -84,17 +86,22 @@ def _files(topology: Topology, node: Node) -> tuple[File, ...]:
 
 
 def steps(topology: Topology) -> tuple[Step, ...]:
+    """Each member's configuration also names the member before it: one that is rebuilt is forgotten first, since a
+    cluster refuses an empty node that it remembers full (join_cluster in rabbitmqctl(8))."""
     nodes = topology.running(Service.RABBITMQ)
     managed = topology.managed(Service.RABBITMQ)
+    before = {node.name: nodes[index - 1].name for index, node in enumerate(nodes) if len(nodes) > 1}
     configure = tuple(
         Step(
             name=on(RECIPE, "configure", node.name),
             node=node.name,
             recipe=RECIPE,
             action="configure",
+            env={"MEMBER": before.get(node.name, ""), "PORT": str(PORT)},
             files=_files(topology, node),
             secrets=frozenset({PASSWORD, COOKIE}),
             after=frozenset({f"machine.secrets@{node.name}"}),
+            members=frozenset({before[node.name]} if node.name in before else ()),
         )
         for node in nodes
     )

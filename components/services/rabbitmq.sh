@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# RabbitMQ on one node. ready: MEMBERS (name/address ...), PORT.
+# RabbitMQ on one node. configure: MEMBER (the one whose rebuild undoes it), PORT; ready: MEMBERS (name/address ...), PORT.
 
 COOKIE=/var/lib/rabbitmq/.erlang.cookie
 
@@ -8,6 +8,18 @@ configure() {
     reload_units rabbitmq-server.service epmd.socket
     converge_unit epmd.socket /etc/systemd/system/epmd.socket.d/halab.conf
     say "rabbitmq: configured"
+}
+
+# MEMBER is about to be rebuilt, empty. Best effort: in a cluster that goes as a whole nobody needs to forget anybody.
+configure_down() {
+    if speaks_amqp "$MEMBER"; then
+        rabbitmqctl --node "rabbit@$MEMBER" stop_app || printf 'rabbit@%s does not stop\n' "$MEMBER"
+    fi
+    if rabbitmqctl forget_cluster_node "rabbit@$MEMBER"; then
+        say "rabbitmq: $MEMBER is forgotten"
+    else
+        say "rabbitmq: $MEMBER is not forgotten; see $HALAB_LOG/$HALAB_STEP.log"
+    fi
 }
 
 start() {
