@@ -43,6 +43,11 @@ class Api:
         """The password of the service's own user in keystone."""
         return f"{self.service.upper()}_USER"
 
+    @property
+    def cache_secret(self) -> str:
+        """What seals the tokens that the service's nodes share through memcached."""
+        return f"{self.service.upper()}_CACHE"
+
 
 KEYSTONE = Api(
     Service.KEYSTONE, "keystone", "keystone", 5000, "/usr/bin/keystone-wsgi-public", "identity", "OpenStack Identity"
@@ -107,7 +112,10 @@ def authtoken(topology: Topology, api: Api) -> dict[str, str]:
         "service_token_roles": "service",
     }
     if servers := memcached_servers(topology):
+        # memcached asks nobody who they are: what is kept there is sealed, so that no one else reads or plants tokens.
         options["memcached_servers"] = servers
+        options["memcache_security_strategy"] = "ENCRYPT"
+        options["memcache_secret_key"] = f"@{{{api.cache_secret}}}"
     return options
 
 
@@ -212,6 +220,7 @@ def steps(
     """
     nodes = topology.running(api.service)
     managed = topology.managed(api.service)
+    own = {api.user_secret, api.cache_secret}
     env = {"UNIT": api.unit, "OWNER": api.user, "CA_FILE": CA_FILE, "UWSGI": uwsgi_path(api)}
     configure = tuple(
         Step(
@@ -221,7 +230,7 @@ def steps(
             action="configure",
             env=env,
             files=files[node.name],
-            secrets=frozenset({CA_PEM, api.database_secret, api.user_secret} - {KEYSTONE.user_secret}),
+            secrets=frozenset({CA_PEM, api.database_secret} | (own if api is not KEYSTONE else set())),
             after=frozenset({f"machine.secrets@{node.name}", *configure_after}),
         )
         for node in nodes
