@@ -155,7 +155,7 @@ class Machine(pulumi.ComponentResource):
             machine="pc",
             vcpu=node.vcpus,
             memory=node.memory,
-            cpu=lv.DomainCpuArgs(mode="host-passthrough") if domain_type == "kvm" else None,
+            cpu=lv.DomainCpuArgs(mode="host-passthrough" if domain_type == "kvm" else "custom"),
             kernel=fabric.volume(image.kernel).id,
             initrd=fabric.volume(image.initrd).id,
             cmdlines=self._cmdline,

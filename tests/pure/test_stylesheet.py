@@ -110,3 +110,9 @@ def test_a_missing_or_unknown_variable_is_an_error() -> None:
 def test_the_same_values_give_the_same_text() -> None:
     """A changed text replaces the VM."""
     assert stylesheet("domain", **VALUES) == stylesheet("domain", **VALUES)
+
+
+def test_only_an_emulated_domain_is_given_a_cpu_model() -> None:
+    emulated, real = (applied("domain", DOMAIN.format(kind=kind), **VALUES) for kind in ("qemu", "kvm"))
+    assert emulated.findtext("cpu/model") == "Westmere"
+    assert real.find("cpu/model") is None
