@@ -20,7 +20,7 @@ from components.topology import Topology
 
 SECRETS_FILE = "/etc/halab/secrets.env"
 #: Seconds for a step's undo, which must not hang on a member that is dead.
-_DOWN_LIMIT = 120
+_DOWN_LIMIT = 300
 #: A first boot under emulation on a loaded host takes minutes; after this it will not come any more.
 _BOOT_LIMIT = "20m"
 

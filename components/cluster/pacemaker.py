@@ -22,7 +22,8 @@ def steps(topology: Topology, managed: Iterable[Resource]) -> tuple[Step, ...]:
     """Per cluster `pacemaker.push@N` on its first member, checked on the second; the gate when all are pushed.
 
     A member or remote node that is rebuilt must not be fenced meanwhile: the push, or for the first member the check,
-    names it, and is undone by a pause of fencing that the next push ends.
+    names it, and is undone by a pause of fencing that the next push ends. `pacemaker.admit@N` names the member before
+    N: that one leaves in standby, so that nothing starts on it again before it is configured.
     """
     resources = tuple(managed)
     pushes = [_push(topology, cluster, resources) for cluster in topology.clusters]
@@ -40,7 +41,23 @@ def steps(topology: Topology, managed: Iterable[Resource]) -> tuple[Step, ...]:
     if checks:
         before = {step.name for step in (*pushes, *checks[1:])}
         checks[0] = replace(checks[0], after=frozenset(before))
-    return (*pushes, *checks)
+    admissions = (
+        step for cluster, push in zip(topology.clusters, pushes, strict=True) for step in _admissions(cluster, push)
+    )
+    return (*pushes, *checks, *admissions)
+
+
+def _admissions(cluster: Cluster, push: Step) -> Iterable[Step]:
+    for member, witness in zip(cluster.members, (*cluster.members[1:], cluster.members[0]), strict=True):
+        yield Step(
+            name=on(RECIPE, "admit", witness.name),
+            node=witness.name,
+            recipe=RECIPE,
+            action="admit",
+            env={"MEMBER": member.name},
+            after=frozenset({push.name}),
+            members=frozenset({member.name}),
+        )
 
 
 def _push(topology: Topology, cluster: Cluster, resources: tuple[Resource, ...]) -> Step:

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The cluster as a whole, from its first member. push: MEMBERS, CIB_FILE.
+# The cluster as a whole, from its first member. push: MEMBERS, CIB_FILE; admit: MEMBER.
 
 # Before anything runs in it, a cluster must be whole: whoever is missing would be fenced. Later a quorum is enough.
 formed() {
@@ -56,3 +56,25 @@ checked() {
 }
 
 checked_down() { pause_fencing; }
+
+# What was rebuilt came back in standby; by now it is configured.
+admit() {
+    crm_attribute --node "$MEMBER" --name standby --delete || fail "the cluster does not answer"
+    say "pacemaker: $MEMBER takes part"
+}
+
+empty() {
+    local seen
+    seen=$(crm_mon -1 --include=none,nodes --output-as=xml | grep -o "<node name=\"$MEMBER\".*" | head -n 1)
+    printf '%s\n' "$seen"
+    grep -Eq 'online="false"|resources_running="0"' <<<"$seen"
+}
+
+# Best effort: a member that is dead, or a cluster without quorum, must not keep a VM from being rebuilt.
+admit_down() {
+    if crm_attribute --node "$MEMBER" --name standby --update on && (retry_until 120 "nothing to run on $MEMBER" empty); then
+        say "pacemaker: $MEMBER stands by"
+    else
+        say "pacemaker: $MEMBER goes as it is"
+    fi
+}
