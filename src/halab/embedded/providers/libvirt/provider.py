@@ -10,6 +10,7 @@ from halab.embedded.provider import UNKNOWN, Call, Created, Diff, Props, Provide
 from halab.embedded.providers import schema
 from halab.embedded.providers.libvirt.domain import Domain
 from halab.embedded.providers.libvirt.host import Host, api
+from halab.embedded.providers.libvirt.leftovers import left_id
 from halab.embedded.providers.libvirt.network import Network
 from halab.embedded.providers.libvirt.pool import Pool
 from halab.embedded.providers.libvirt.resource import Kind
@@ -89,6 +90,13 @@ class LibvirtProvider:
     def delete(self, type_: str, call: Call, id_: str, inputs: Props, outputs: Props) -> None:
         with _words(type_, outputs):
             _kind(type_).delete(self._configured(), call, id_, _present(outputs))
+
+    def take_back(self, type_: str, call: Call, inputs: Props) -> None:
+        """Remove what a create that was killed half way left under the name of its inputs."""
+        host = self._configured()
+        with _words(type_, inputs):
+            if (left := left_id(host, type_, inputs)) is not None:
+                _kind(type_).delete(host, call, left, schema.stated(inputs))
 
     def close(self) -> None:
         if self._host is not None:
