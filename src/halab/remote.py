@@ -65,7 +65,8 @@ class Remote:
             return await asyncio.wait_for(self._execute(node, script), limit)
         except TimeoutError:
             self._forget(node)
-            raise RemoteError(node, f"no answer within {limit:.0f} s") from None
+            # without a limit of the caller's own it was the dialling that took too long
+            raise RemoteError(node, f"no answer within {limit or DIAL_LIMIT:.0f} s") from None
         except asyncio.CancelledError:
             # whoever gave up may have done so because the connection leads nowhere any more
             self._forget(node)
