@@ -15,7 +15,7 @@ from halab.remote import Remote, RemoteError
     ("error", "said"),
     [
         (TimeoutError(), "controller-1: no answer within 20 s"),
-        (OSError(113, "No route to host"), "controller-1: ssh to 10.0.0.1: [Errno 113] No route to host"),
+        (OSError(113, "No route to host"), "controller-1: ssh to 10.0.0.1: No route to host"),
         (asyncssh.ConnectionLost("Connection lost"), "controller-1: ssh to 10.0.0.1: Connection lost"),
     ],
 )
