@@ -142,6 +142,8 @@ class _Builder:
             partial.rename(target)
 
     def _assemble(self, name: str, layer: Path) -> Image:
+        # Once: the sources may be edited while the build runs.
+        key = spec.image_key(name)
         target = cache.image_directory(name, self.root)
         partial = target.parent / f".{target.name}.partial"
         shutil.rmtree(partial, ignore_errors=True)
@@ -156,11 +158,11 @@ class _Builder:
         listing = partial / "packages"
         versions = dict(line.split("\t", 1) for line in listing.read_text().splitlines())
         listing.unlink()
-        cache.write_manifest(partial, name, spec.image_key(name), versions)
+        cache.write_manifest(partial, name, key, versions)
         if target.exists():
             shutil.rmtree(target)
         partial.rename(target)
-        image = Image.cached(name, self.root)
+        image = Image.load(target)
         if image is None:
             raise ImageBuildError(f"image {name}: {cache.damage(target)} right after the build; is the disk full?")
         self.on_progress(Progress(name, 1.0, "built"))

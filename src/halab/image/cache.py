@@ -60,12 +60,16 @@ class Image:
     @classmethod
     def cached(cls, name: str, root: Path | None = None) -> Self | None:
         """The image of NAMES for today's sources if it is built and undamaged, else None. Reads no large file."""
-        directory = image_directory(name, root)
+        return cls.load(image_directory(name, root))
+
+    @classmethod
+    def load(cls, directory: Path) -> Self | None:
+        """The image in a directory if it is whole, else None."""
         manifest = read_manifest(directory)
         if manifest is None or damage(directory) is not None:
             return None
         return cls(
-            name=name,
+            name=manifest.name,
             key=manifest.key,
             qcow2=directory / "root.qcow2",
             kernel=directory / "vmlinux",
