@@ -13,7 +13,8 @@ import asyncssh
 
 from halab.errors import HalabError
 
-DIAL_LIMIT = 20.0
+#: Seconds for a login: an emulated guest that boots or recovers takes half a minute over the handshake.
+DIAL_LIMIT = 60.0
 
 
 class RemoteError(HalabError):

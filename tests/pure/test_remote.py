@@ -14,7 +14,7 @@ from halab.remote import Remote, RemoteError
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (TimeoutError(), "controller-1: no answer within 20 s"),
+        (TimeoutError(), "controller-1: no answer within 60 s"),
         (OSError(113, "No route to host"), "controller-1: ssh to 10.0.0.1: No route to host"),
         (asyncssh.ConnectionLost("Connection lost"), "controller-1: ssh to 10.0.0.1: Connection lost"),
     ],
