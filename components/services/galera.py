@@ -175,7 +175,21 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         after=frozenset({schemas.name, *(step.name for step in start), *({"garbd.ready"} if arbiters else ())}),
         timeout=1200,
     )
-    return (*configure, *start, schemas, ready)
+    # `galera.member@N` answers for the member before N: one that is rebuilt is waited for.
+    memberships = (
+        Step(
+            name=on(RECIPE, "member", witness.name),
+            node=witness.name,
+            recipe=RECIPE,
+            action="member",
+            env={**env, "ADDRESS": str(member.ip)},
+            after=frozenset({ready.name}),
+            members=frozenset({member.name}),
+            timeout=1200,
+        )
+        for member, witness in zip(nodes, (*nodes[1:], nodes[0]), strict=True)
+    )
+    return (*configure, *start, schemas, ready, *memberships)
 
 
 def resource(topology: Topology) -> Resource:

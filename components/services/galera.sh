@@ -103,3 +103,8 @@ ready() {
     retry_until 900 "all members synced" complete
     say "galera: $SIZE members synced"
 }
+
+member() {
+    retry_until 900 "the member at $ADDRESS" serves "$ADDRESS"
+    say "galera: $ADDRESS serves"
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from components.parts import Operation, Resource, ServicePart
@@ -129,7 +130,23 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         after=frozenset({"pacemaker.ready"} if managed else {step.name for step in start}),
         timeout=1200,
     )
-    return (*configure, *start, ready)
+    return (*configure, *start, ready, *_memberships(nodes))
+
+
+def _memberships(nodes: tuple[Node, ...]) -> Iterable[Step]:
+    """`rabbitmq.member@N` answers for the member before N: that one is in the cluster, and before it is rebuilt the
+    cluster forgets it, for a member that comes back without its data is refused as one that says something else."""
+    for member, witness in zip(nodes, (*nodes[1:], nodes[0]), strict=True):
+        yield Step(
+            name=on(RECIPE, "member", witness.name),
+            node=witness.name,
+            recipe=RECIPE,
+            action="member",
+            env={"MEMBERS": f"{member.name}/{member.ip}", "PORT": str(PORT)},
+            after=frozenset({"rabbitmq.ready"}),
+            members=frozenset({member.name}),
+            timeout=1200,
+        )
 
 
 def resource(topology: Topology) -> Resource:

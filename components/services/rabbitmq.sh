@@ -49,11 +49,34 @@ recorded() {
     done
 }
 
-ready() {
+joined() {
     local member
     for member in $MEMBERS; do
         retry_until 900 "AMQP at $member" speaks_amqp "${member##*/}"
     done
-    retry_until 300 "one RabbitMQ cluster of all members" recorded
+    retry_until 300 "one RabbitMQ cluster with $MEMBERS" recorded
+}
+
+ready() {
+    joined
     say "rabbitmq: $(wc -w <<<"$MEMBERS") members in one cluster"
+}
+
+member() {
+    joined
+    say "rabbitmq: ${MEMBERS%%/*} is in the cluster"
+}
+
+# It may be down already; a member that runs is not forgotten.
+member_down() {
+    local node=rabbit@${MEMBERS%%/*}
+    if ! grep -q "$node\b" "/var/lib/rabbitmq/mnesia/rabbit@$HOSTNAME/cluster_nodes.config"; then
+        say "rabbitmq: $node is in no cluster"
+        return
+    fi
+    if (speaks_amqp "${MEMBERS##*/}"); then
+        rabbitmqctl --quiet --node "$node" stop_app || printf '%s does not stop\n' "$node"
+    fi
+    rabbitmqctl --quiet forget_cluster_node "$node" || fail "the cluster did not forget $node; see $HALAB_LOG/$HALAB_STEP.log"
+    say "rabbitmq: $node forgotten"
 }

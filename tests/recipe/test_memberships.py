@@ -1,0 +1,32 @@
+"""A member of a queue or database cluster that is rebuilt is answered for by another member."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from components.plan import plan
+from components.topology import derive
+from components.variant import Service, load
+
+PROJECT = Path(__file__).resolve().parents[2]
+STACKS = sorted(path.stem.removeprefix("Pulumi.") for path in (PROJECT / "stacks").glob("Pulumi.*.yaml"))
+
+
+@pytest.mark.parametrize("service", [Service.RABBITMQ, Service.GALERA])
+@pytest.mark.parametrize("stack", STACKS)
+def test_each_member_has_one_witness_that_is_another_member(stack: str, service: Service) -> None:
+    topology = derive(load(PROJECT, stack))
+    names = {node.name for node in topology.running(service)}
+    steps = [step for step in plan(topology).steps if step.stage == service and step.action == "member"]
+    assert sorted(name for step in steps for name in step.members) == sorted(names)
+    assert {step.node for step in steps} == names
+    assert all(step.node not in step.members for step in steps)
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_the_queues_cluster_forgets_a_member_before_it_is_rebuilt(stack: str) -> None:
+    steps = [step for step in plan(derive(load(PROJECT, stack))).steps if step.name.startswith("rabbitmq.member@")]
+    assert steps
+    assert all("member_down" in step.recipe.actions() for step in steps)
