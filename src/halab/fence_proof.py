@@ -13,6 +13,7 @@ import shlex
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from components.cluster import fencing
 from components.topology import Cluster, Node, Topology
@@ -33,6 +34,9 @@ exit 0
 _PAUSE = 3.0
 #: Seconds that the cluster has for turning one node off and on.
 _FENCE_LIMIT = 300
+#: Seconds that a node has for answering before anything is done to it.
+_PATIENCE = 180.0
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,7 @@ class _Prover:
     async def prove(self, chosen: frozenset[str]) -> list[Proof]:
         """A round begins when the one before has all it had in the cluster, and those before that are wholly back."""
         members = self._cluster.members
-        before = await self._state(members[0].name)
+        before = await self._patiently(self._state, members[0].name)
         order = rounds(self._topology, self._cluster, before.dc, chosen)
         tasks: list[list[asyncio.Task[Proof]]] = []
         failed: list[str] = []
@@ -196,6 +200,17 @@ class _Prover:
             with contextlib.suppress(*_ERRORS):
                 return (await self._boot(node))[0]
         return (await self._boot(node))[0]
+
+    async def _patiently(self, ask: Callable[[str], Awaitable[_T]], node: str) -> _T:
+        """A node that is just busy may miss one question; nothing has been done to it yet."""
+        start = time.monotonic()
+        while True:
+            try:
+                return await ask(node)
+            except _ERRORS:
+                if time.monotonic() - start > min(_PATIENCE, self._limit):
+                    raise
+                await asyncio.sleep(_PAUSE)
 
     async def _boot(self, node: str) -> tuple[str, int, int]:
         boot, starting, managed = (await asyncio.wait_for(self._run(node, _BOOT), 120)).split()

@@ -145,6 +145,20 @@ def test_a_member_that_stays_away_keeps_the_others_from_being_fenced(collapsed: 
     assert proofs["compute-1"].problem == ""
 
 
+def test_a_busy_node_that_misses_a_question_is_asked_again_before_it_is_fenced(collapsed: Topology) -> None:
+    played = Played(collapsed)
+    missed: set[str] = set()
+
+    async def run(node: str, script: str) -> str:
+        if node not in missed:
+            missed.add(node)
+            raise HalabError(f"{node}: no answer within 20 s")
+        return await played.run(node, script)
+
+    proofs = asyncio.run(fence_proof.prove(collapsed, run))
+    assert [proof.problem for proof in proofs] == [""] * len(collapsed.nodes)
+
+
 def test_a_fencing_that_ends_no_boot_is_no_proof(collapsed: Topology) -> None:
     played = Played(collapsed)
 
