@@ -8,7 +8,6 @@ members follow one by one, so that a proof never costs the cloud more than one o
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shlex
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -153,10 +152,11 @@ class _Prover:
     ) -> Proof:
         for event in after:
             await event.wait()
-        start = time.monotonic()
         fenced: float | None = None
         try:
-            old = await self._answer(node.name)
+            old = (await self._patiently(self._boot, node.name))[0]
+            await self._patiently(self._boot, witness)
+            start = time.monotonic()
             await self._run(witness, _script(node.name))
             fenced = time.monotonic() - start
             marks.fired.set()
@@ -193,13 +193,6 @@ class _Prover:
             except _ERRORS as error:
                 seen = str(error)
         raise ProofError(f"waited {self._limit:.0f} s for {node.name} to be back after its fencing; last seen: {seen}")
-
-    async def _answer(self, node: str) -> str:
-        """The node's boot id. A guest that is busy gets three chances to let us in."""
-        for _ in range(2):
-            with contextlib.suppress(*_ERRORS):
-                return (await self._boot(node))[0]
-        return (await self._boot(node))[0]
 
     async def _patiently(self, ask: Callable[[str], Awaitable[_T]], node: str) -> _T:
         """A node that is just busy may miss one question; nothing has been done to it yet."""

@@ -131,13 +131,13 @@ def test_the_next_member_need_not_wait_for_what_systemd_starts_but_the_one_after
 def test_a_node_that_still_starts_its_units_is_not_back(collapsed: Topology) -> None:
     played = Played(collapsed)
     played.left = {"storage-1": 10_000}
-    (proof,) = asyncio.run(fence_proof.prove(collapsed, played.run, ["storage-1"], limit=0.1))
+    (proof,) = asyncio.run(fence_proof.prove(collapsed, played.run, ["storage-1"], limit=1.0))
     assert "units still starting" in proof.problem
 
 
 def test_a_member_that_stays_away_keeps_the_others_from_being_fenced(collapsed: Topology) -> None:
     played = Played(collapsed, dead="controller-2")
-    proofs = {p.node: p for p in asyncio.run(fence_proof.prove(collapsed, played.run, limit=0.2))}
+    proofs = {p.node: p for p in asyncio.run(fence_proof.prove(collapsed, played.run, limit=2.0))}
     assert "controller-1" not in played.fenced
     assert "controller-3" not in played.fenced
     assert "last seen: controller-2: no answer" in proofs["controller-2"].problem
@@ -165,7 +165,7 @@ def test_a_fencing_that_ends_no_boot_is_no_proof(collapsed: Topology) -> None:
     async def run(node: str, script: str) -> str:
         return "" if script.startswith("stonith_admin") else await played.run(node, script)
 
-    (proof,) = asyncio.run(fence_proof.prove(collapsed, run, ["storage-1"], limit=0.1))
+    (proof,) = asyncio.run(fence_proof.prove(collapsed, run, ["storage-1"], limit=1.0))
     assert "the boot that was to be ended" in proof.problem
 
 
