@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -246,9 +247,13 @@ def test_an_undo_writes_no_files(node: Node) -> None:
     assert not Path(path).exists()
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+SHELLCHECK = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+
+
+@pytest.mark.skipif(SHELLCHECK is None, reason="shellcheck is not installed")
 def test_shellcheck_has_nothing_to_say() -> None:
-    subprocess.run(["shellcheck", str(LIB)], check=True)
+    done = subprocess.run([str(SHELLCHECK), str(LIB)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_a_recipes_actions_are_its_functions(tmp_path: Path) -> None:
