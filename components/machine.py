@@ -14,7 +14,7 @@ from typing import Any
 import pulumi
 import pulumi_libvirt as lv
 
-from components.cmdline import GUEST, canonical
+from components.cmdline import EMULATED, GUEST, canonical
 from components.images import Image, ImageFile
 from components.seed import Seed
 from components.stylesheet import stylesheet
@@ -185,7 +185,7 @@ class Machine(pulumi.ComponentResource):
 
     @property
     def _cmdline(self) -> list[dict[str, str]]:
-        return canonical(GUEST)
+        return canonical(GUEST if self._type == "kvm" else (*GUEST, *EMULATED))
 
     @cached_property
     def _stylesheet(self) -> str:

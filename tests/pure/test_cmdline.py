@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from components.cmdline import GUEST, canonical
+from components.cmdline import EMULATED, GUEST, canonical
 
 
 def as_the_provider_joins(maps: list[dict[str, str]]) -> str:
@@ -35,6 +35,7 @@ def as_the_provider_reads(text: str) -> list[dict[str, str]]:
     "arguments",
     [
         GUEST,
+        (*GUEST, *EMULATED),
         ("console=tty0", "console=ttyS0", "quiet"),
         ("b=2", "a=1", "a=2", "a=3", "rw", "nokaslr"),
         ("root=UUID=1-2", "ro"),
