@@ -162,6 +162,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("crm_verify", "checks the rendered CIB", ("crm_verify",), ("pacemaker-cli-utils",), Need.TEST),
     Requirement("corosync", "checks the rendered corosync.conf", ("corosync",), ("corosync",), Need.TEST),
     Requirement("nft", "checks the rendered firewall", ("nft",), ("nftables",), Need.TEST),
+    Requirement("dnsmasq", "checks the rendered dnsmasq.conf", ("dnsmasq",), ("dnsmasq-base",), Need.TEST),
+    Requirement("mariadbd", "checks the rendered Galera file", ("mariadbd",), ("mariadb-server-core",), Need.TEST),
+    Requirement("sshd", "a node to run commands on", ("sshd",), ("openssh-server",), Need.TEST),
 )
 
 UNWANTED_UNITS: tuple[str, ...] = (
@@ -197,6 +200,8 @@ UNWANTED_UNITS: tuple[str, ...] = (
     "keepalived.service",
     "corosync.service",
     "nftables.service",
+    "ssh.service",
+    "ssh.socket",
 )
 """Units the packages above enable and halab does not use: disabled again when halab's install brought them."""
 
