@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 import subprocess
 import sys
@@ -75,7 +76,9 @@ def check(tmp_path: Path) -> Iterator[Check]:
         port = int(free.getsockname()[1])
     made = Check(tmp_path, port)
     made.state("4 Primary")
-    process = subprocess.Popen([sys.executable, tmp_path / "galera_check.py", "127.0.0.1", str(port)])
+    # The client is found whether or not this Python puts a script's own folder on its path (PYTHONSAFEPATH).
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    process = subprocess.Popen([sys.executable, tmp_path / "galera_check.py", "127.0.0.1", str(port)], env=environment)
     try:
         end = time.monotonic() + 20
         while time.monotonic() < end:
