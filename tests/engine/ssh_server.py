@@ -152,6 +152,11 @@ class Library:
 
         return asyncio.run_coroutine_threadsafe(wait(), self._loop).result(10)
 
+    async def _closed(self) -> None:
+        # In the loop's thread: closing wakes its waiters, as the last connection's end does, and may not do so twice.
+        self._server.close()
+        await self._server.wait_closed()
+
     def logins(self) -> int:
         return len(self._connections)
 
@@ -161,8 +166,7 @@ class Library:
 
     def stop(self) -> None:
         self.drop()
-        self._server.close()
-        self._do(self._server.wait_closed())
+        self._do(self._closed())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 
