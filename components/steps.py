@@ -8,6 +8,7 @@ from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 
 from components.recipe import File, Recipe
+from components.topology import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,20 @@ class Step:
 def on(recipe: Recipe, action: str, node: str) -> str:
     """The name of a step that is not a gate."""
     return f"{recipe.name}.{action}@{node}"
+
+
+def starts(recipe: Recipe, nodes: Iterable[Node]) -> tuple[Step, ...]:
+    """`start` on each node, after its `configure`: for services that nothing but systemd starts."""
+    return tuple(
+        Step(
+            name=on(recipe, "start", node.name),
+            node=node.name,
+            recipe=recipe,
+            action="start",
+            after=frozenset({on(recipe, "configure", node.name)}),
+        )
+        for node in nodes
+    )
 
 
 class GraphError(ValueError):

@@ -108,9 +108,7 @@ def steps(topology: Topology) -> tuple[Step, ...]:
             files=(
                 File("/etc/nftables.conf", ruleset(topology, node)),
                 File("/etc/dnsmasq.conf", dnsmasq(topology, node)),
-                File(
-                    "/etc/sysctl.d/60-halab-gateway.conf", "net.ipv4.ip_forward = 1\nnet.ipv4.conf.all.rp_filter = 1\n"
-                ),
+                File("/etc/sysctl.d/60-halab-gateway.conf", _SYSCTL),
             ),
             after=frozenset({f"machine.secrets@{node.name}"}),
         )

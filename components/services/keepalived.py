@@ -6,7 +6,7 @@ from pathlib import Path
 
 from components.parts import ServicePart
 from components.recipe import File, Recipe
-from components.steps import Step, on
+from components.steps import Step, on, starts
 from components.topology import Node, Topology, Vip
 from components.variant import Service
 
@@ -81,16 +81,7 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         )
         for node in nodes
     )
-    start = tuple(
-        Step(
-            name=on(RECIPE, "start", node.name),
-            node=node.name,
-            recipe=RECIPE,
-            action="start",
-            after=frozenset({on(RECIPE, "configure", node.name)}),
-        )
-        for node in nodes
-    )
+    start = starts(RECIPE, nodes)
     ready = Step(
         name="keepalived.ready",
         node=nodes[0].name,

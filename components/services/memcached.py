@@ -6,7 +6,7 @@ from pathlib import Path
 
 from components.parts import UNIT_AGENT, Operation, Resource, ServicePart
 from components.recipe import File, Recipe
-from components.steps import Step, on
+from components.steps import Step, on, starts
 from components.topology import Node, Topology
 from components.variant import Service
 
@@ -33,17 +33,7 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         )
         for node in nodes
     )
-    start = tuple(
-        Step(
-            name=on(RECIPE, "start", node.name),
-            node=node.name,
-            recipe=RECIPE,
-            action="start",
-            after=frozenset({on(RECIPE, "configure", node.name)}),
-        )
-        for node in nodes
-        if not managed
-    )
+    start = () if managed else starts(RECIPE, nodes)
     ready = Step(
         name="memcached.ready",
         node=nodes[0].name,
