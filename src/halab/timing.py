@@ -46,13 +46,34 @@ class StageTime:
     busy: float
 
 
+@dataclass(frozen=True, slots=True)
+class CpuTime:
+    """CPU seconds of this host spent during a run: by the VMs' processes, and by halab itself."""
+
+    vms: float
+    own: float
+
+    @property
+    def total(self) -> float:
+        return self.vms + self.own
+
+
+def spent(before: Mapping[str, float], after: Mapping[str, float]) -> float:
+    """Seconds that counters (by VM) rose by; one that is new, or lower because its VM began anew, counts from zero."""
+    return sum(end - start if end >= (start := before.get(name, 0.0)) else end for name, end in after.items())
+
+
 @dataclass(frozen=True)
 class RunTimes:
-    """A whole run. `after`: URN to the URNs it had to wait for (URNs without a StepTime take no time)."""
+    """A whole run. `after`: URN to the URNs it had to wait for (URNs without a StepTime take no time).
+
+    `cpu` is None where it could not be had: the VMs are on another host, or libvirt did not say.
+    """
 
     steps: tuple[StepTime, ...]
     cores: int
     after: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    cpu: CpuTime | None = None
 
     @property
     def makespan(self) -> float:
@@ -91,14 +112,25 @@ class RunTimes:
         return sum(step.seconds for step in self.critical_path)
 
     @property
-    def per_core(self) -> float:
-        """What the steps would take if they kept every core busy, each with one."""
-        return self.total / self.cores
+    def chained(self) -> float:
+        """The share of the run in which a step of the critical path was under way."""
+        return self.critical / self.makespan if self.makespan else 1.0
+
+    @property
+    def busy(self) -> float | None:
+        """The share of all cores' time that the run's own work took."""
+        if self.cpu is None:
+            return None
+        return self.cpu.total / self.cores / self.makespan if self.makespan else 1.0
 
     @property
     def efficiency(self) -> float:
-        """max(critical path, total over cores) ÷ makespan: 1 is the best order there is."""
-        return max(self.critical, self.per_core) / self.makespan if self.makespan else 1.0
+        """max(critical path, CPU seconds ÷ cores) ÷ makespan; the critical path alone where `cpu` is unknown.
+
+        A step that waits for a guest takes no core, so the sum of the steps' durations says nothing about the machine.
+        1: the longest chain, or the machine, was never idle.
+        """
+        return max(self.chained, self.busy or 0.0)
 
     @property
     def stages(self) -> tuple[StageTime, ...]:
@@ -120,6 +152,9 @@ class RunTimes:
             "total": round(self.total, 2),
             "cores": self.cores,
             "critical": round(self.critical, 2),
+            "cpu": {"vms": round(self.cpu.vms, 2), "halab": round(self.cpu.own, 2)} if self.cpu else None,
+            "chained": round(self.chained, 3),
+            "busy": None if self.busy is None else round(self.busy, 3),
             "efficiency": round(self.efficiency, 3),
             "critical_path": [{"step": s.label, "seconds": round(s.seconds, 2)} for s in self.critical_path],
             "stages": [

@@ -83,6 +83,11 @@ class Workspace:
         return self.state / "history" / f"{self.stack}.json"
 
     @property
+    def times(self) -> Path:
+        """What the last up that did anything took, step by step; it stays after `down`."""
+        return self.state / "history" / f"{self.stack}.times.json"
+
+    @property
     def record_file(self) -> Path:
         return self.paths.root / "halab.json"
 

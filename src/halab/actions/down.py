@@ -119,7 +119,7 @@ def _forget(workspace: Workspace) -> None:
         pulumi / "locks" / "organization" / "halab",
     ):
         shutil.rmtree(folder / workspace.stack, ignore_errors=True)
-    for name in ("halab.json", "times.json", f"Pulumi.{workspace.stack}.yaml"):
+    for name in ("halab.json", f"Pulumi.{workspace.stack}.yaml"):
         (workspace.paths.root / name).unlink(missing_ok=True)
     if not any(pulumi.glob("stacks/*/*.json")):
         (workspace.state / "passphrase").unlink(missing_ok=True)

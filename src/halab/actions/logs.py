@@ -89,9 +89,8 @@ def _parts(workspace: Workspace, lines: int, reachable: bool) -> Iterator[tuple[
         for path in sorted(folder.rglob("*.log*")):
             if path.is_file() and path.stat().st_size:
                 yield f"{name}/{path.relative_to(folder)}", _end(path)
-    times = workspace.paths.root / "times.json"
-    if times.exists():
-        yield "times.json", times.read_bytes()
+    if workspace.times.exists():
+        yield "times.json", workspace.times.read_bytes()
     if reachable and Keys.load(workspace.stack, workspace.state):
         for name, answer in asyncio.run(_every_node(workspace, lines)).items():
             yield f"nodes/{name}.log", answer.encode()

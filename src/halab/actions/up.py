@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from halab import engines, hypervisors
+from halab import cpu, engines, hypervisors
 from halab.actions import cloud, doctor, image
 from halab.display import text
 from halab.display.progress import Progress, work
@@ -27,7 +27,7 @@ from halab.embedded.hypervisor import Fence, Hypervisor
 from halab.errors import DONE, FAILED, RefusedError
 from halab.host.probe import virt_type
 from halab.labels import label, readable
-from halab.timing import History, RunTimes, dependencies
+from halab.timing import CpuTime, History, RunTimes, dependencies, spent
 from halab.workspace import Workspace, write_json
 
 
@@ -43,6 +43,7 @@ class UpOptions:
     every_step: bool = False
     verbose: bool = False
     json: bool = False
+    parallel: int = engines.PARALLEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,9 @@ def run(workspace: Workspace, options: UpOptions) -> int:
     with parts.timed("hypervisor"):
         _start(workspace, hypervisor, engine)
     with parts.timed("build"):
-        runner = engines.runner(workspace, engine, hypervisor, domain_type)
-        built = _build(workspace, runner, options, targets, _refresh_needed(workspace, hypervisor, options), console)
+        runner = engines.runner(workspace, engine, hypervisor, domain_type, options.parallel)
+        refresh = _refresh_needed(workspace, hypervisor, options)
+        built = _build(workspace, runner, hypervisor.uri, options, targets, refresh, console)
     ok = built.summary.ok
     _tell(workspace, built, console)
     proof: dict[str, float] = {}
@@ -108,6 +110,7 @@ def run(workspace: Workspace, options: UpOptions) -> int:
             with parts.timed("verification"):
                 ok, checks = _verify(workspace, built, bool(proof), console)
     if built.times is not None:
+        write_json(workspace.times, {**built.times.as_json(), "parts": _rounded(parts.seconds)})
         console.print()
         console.print(times(built.times, every_step=options.every_step))
         console.print(f"parts: {parts}")
@@ -180,6 +183,7 @@ def _refresh_needed(workspace: Workspace, hypervisor: hypervisors.Choice, option
 def _build(
     workspace: Workspace,
     runner: engines.Runner,
+    uri: str,
     options: UpOptions,
     targets: tuple[str, ...],
     refresh: bool,
@@ -199,6 +203,8 @@ def _build(
             return Built(planned, None, None)
         expected = work(planned.steps)
     log = workspace.new_log("up")
+    domains = [node.domain for node in workspace.topology.nodes]
+    vms, own = cpu.of_domains(uri, domains), cpu.own()
     progress = Progress(time.time(), expected, history)
     if runner.name == "cli":
         with _interruptible(runner, console):
@@ -207,9 +213,15 @@ def _build(
         display = RunDisplay(f"up {workspace.stack}", progress, console, log, verbose=options.verbose)
         with display, _interruptible(runner, console):
             summary = runner.up(display.feed, targets)
-    found = RunTimes(tuple(progress.finished), len(os.sched_getaffinity(0)), dependencies(runner.resources()))
+    used, own = cpu.of_domains(uri, domains), cpu.own() - own
+    found = RunTimes(
+        tuple(progress.finished),
+        len(os.sched_getaffinity(0)),
+        dependencies(runner.resources()),
+        CpuTime(spent(vms, used), own) if vms is not None and used is not None else None,
+    )
     if found.steps:
-        write_json(workspace.paths.root / "times.json", found.as_json())
+        write_json(workspace.times, found.as_json())
         learned = history.learn(found)
         write_json(workspace.history, {"seconds": learned.seconds, "together": learned.together})
     return Built(summary, found if found.steps else None, log)
@@ -292,6 +304,10 @@ def _next(workspace: Workspace, runner: engines.Runner, console: Console) -> Non
     console.print(f"  next: ./halab status · ./halab ssh · ./halab down   (--stack {workspace.stack})")
 
 
+def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 1) for name, value in seconds.items()}
+
+
 def _document(
     workspace: Workspace,
     runner: engines.Runner,
@@ -305,7 +321,7 @@ def _document(
         "stack": workspace.stack,
         "ok": ok,
         "seconds": round(parts.total, 1),
-        "parts": {name: round(seconds, 1) for name, seconds in parts.seconds.items()},
+        "parts": _rounded(parts.seconds),
         "engine": runner.name,
         "changed": built.times is not None,
         "counts": dict(built.summary.counts),

@@ -27,6 +27,8 @@ EPILOG = """Examples:
 
 ./halab up --json > up.json                   the result and every step's time, for a program
 
+./halab graph --kind times --format svg > up.svg     afterwards: where the time went, as a picture
+
 Ctrl-C once lets running steps finish and stops; twice kills. Logs: ./halab logs."""
 
 
@@ -57,6 +59,9 @@ def up(
     every_step: Annotated[
         bool, typer.Option("--all-times", help="The table shows every step, not the slowest.")
     ] = False,
+    parallel: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Operations at once; 1 does the steps one after another.")
+    ] = 64,
     verbose: options.Verbose = False,
     as_json: options.Json = False,
 ) -> int:
@@ -75,5 +80,6 @@ def up(
             every_step=every_step,
             verbose=verbose,
             json=as_json,
+            parallel=parallel,
         ),
     )

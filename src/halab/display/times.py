@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -38,10 +40,21 @@ def times(run: RunTimes, *, every_step: bool = False) -> RenderableType:
         steps,
         "",
         Text(f"critical path {duration(run.critical)}: {chain}"),
-        Text(
-            f"all {counted(len(run.steps), 'step')} {duration(run.total)} ÷ {counted(run.cores, 'core')} = "
-            f"{duration(run.per_core)}; run {duration(run.makespan)}; "
-            f"efficiency max({duration(run.critical)}, {duration(run.per_core)}) ÷ {duration(run.makespan)} = "
-            f"{run.efficiency:.2f}"
-        ),
+        *(Text(line) for line in _efficiency(run)),
+    )
+
+
+def _efficiency(run: RunTimes) -> Iterator[str]:
+    known = run.cpu is not None and run.busy is not None
+    if run.cpu is not None and run.busy is not None:
+        yield (
+            f"CPU of the VMs {duration(run.cpu.vms)} and of halab {duration(run.cpu.own)} ÷ "
+            f"{counted(run.cores, 'core')} = {duration(run.cpu.total / run.cores)}"
+        )
+    else:
+        yield "CPU unknown: the VMs are not on this host, or libvirt did not say; only the critical path counts"
+    yield (
+        f"{counted(len(run.steps), 'step')} of {duration(run.total)} in all, in {duration(run.makespan)}; "
+        f"efficiency max(critical path {run.chained:.2f}, cores {f'{run.busy:.2f}' if known else '?'}) of the run = "
+        f"{run.efficiency:.2f}"
     )

@@ -64,15 +64,21 @@ def choose(asked: Asked) -> Engine:
     return Engine("embedded", lacking)
 
 
-def runner(workspace: Workspace, engine: Engine, hypervisor: Choice, domain_type: str | None = None) -> Runner:
-    """`domain_type`: kvm or qemu where it is known; else the program finds out."""
+def runner(
+    workspace: Workspace,
+    engine: Engine,
+    hypervisor: Choice,
+    domain_type: str | None = None,
+    parallel: int = PARALLEL,
+) -> Runner:
+    """`domain_type`: kvm or qemu where it is known; else the program finds out. `parallel`: operations at once."""
     if engine.name == "cli":
         from halab.engines.cli import PulumiCli
 
-        return PulumiCli(workspace, environment(hypervisor.uri, domain_type))
+        return PulumiCli(workspace, environment(hypervisor.uri, domain_type), parallel)
     from halab.engines.embedded import Embedded
 
-    return Embedded(workspace, hypervisor.uri, environment(hypervisor.uri, domain_type))
+    return Embedded(workspace, hypervisor.uri, environment(hypervisor.uri, domain_type), parallel=parallel)
 
 
 def environment(uri: str, domain_type: str | None) -> dict[str, str]:

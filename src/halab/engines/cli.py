@@ -41,8 +41,8 @@ class PulumiCli:
 
     name: Literal["cli", "embedded"] = "cli"
 
-    def __init__(self, workspace: Workspace, environment: Mapping[str, str]) -> None:
-        self._workspace = workspace
+    def __init__(self, workspace: Workspace, environment: Mapping[str, str], parallel: int = PARALLEL) -> None:
+        self._workspace, self._parallel = workspace, parallel
         self._process: subprocess.Popen[bytes] | None = None
         state = workspace.engine_state
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -115,7 +115,7 @@ class PulumiCli:
         log = self._workspace.paths.root / "pulumi.events"
         log.unlink(missing_ok=True)
         log.touch(mode=0o600)
-        settings = ["--parallel", str(PARALLEL), "--config-file", str(self._config), "--event-log", str(log)]
+        settings = ["--parallel", str(self._parallel), "--config-file", str(self._config), "--event-log", str(log)]
         command = [str(pulumi_cli.cli()), *arguments, *settings, *self._common()]
         code = subprocess.run(
             command, cwd=self._workspace.project, env=self._env, stdout=sys.stderr, check=False

@@ -18,7 +18,15 @@ class Embedded:
 
     name: Literal["cli", "embedded"] = "embedded"
 
-    def __init__(self, workspace: Workspace, uri: str, environment: Mapping[str, str], *, keep: bool = True) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        uri: str,
+        environment: Mapping[str, str],
+        *,
+        keep: bool = True,
+        parallel: int = PARALLEL,
+    ) -> None:
         """Without `keep` nothing is written on disk, for a preview."""
         self._sink: OnEvent = lambda event: None
         self._engine = Engine(
@@ -27,7 +35,7 @@ class Embedded:
             workspace.engine_state / ".pulumi" / "stacks",
             workspace.passphrase(keep=keep),
             providers(uri),
-            parallel=PARALLEL,
+            parallel=parallel,
             on_event=self._pass,
             python=sys.executable,
             env=environment,
