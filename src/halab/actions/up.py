@@ -152,7 +152,8 @@ def _start(workspace: Workspace, hypervisor: hypervisors.Choice, engine: engines
     """
     workspace.note(hypervisor=hypervisor.name, engine=engine.name)
     if hypervisor.embedded:
-        embedded = Hypervisor(workspace.stack, workspace.state)
+        forced = workspace.topology.stack.hypervisor.domain_type
+        embedded = Hypervisor(workspace.stack, workspace.state, kvm=None if forced == "auto" else forced == "kvm")
         embedded.start()
         embedded.enter()
         return
