@@ -115,8 +115,9 @@ class Fabric(pulumi.ComponentResource):
             addresses=[str(network.cidr)],
             dhcp=lv.NetworkDhcpArgs(enabled=False),
             autostart=True,
-            xml=lv.NetworkXmlArgs(xslt=stylesheet("network")),
-            opts=_options(self, self.provider, ["mtu", "dnsmasqOptions", "dhcp", "routes"]),
+            xml=lv.NetworkXmlArgs(xslt=stylesheet("network", stack=self.topology.stack.name)),
+            # Another stylesheet would replace the network, and every VM with it, for what is the same network.
+            opts=_options(self, self.provider, ["mtu", "dnsmasqOptions", "dhcp", "routes"], ignore_changes=["xml"]),
         )
 
 

@@ -478,6 +478,18 @@ def test_a_volume_that_exists_already_is_never_adopted(qemu: Driver, pool: Creat
 
 
 @real
+def test_a_folder_that_holds_files_already_is_no_pool_and_keeps_them(qemu: Driver, host: Hypervisor) -> None:
+    theirs = host.paths.pool / "p" / "thesis.qcow2"
+    theirs.parent.mkdir()
+    theirs.write_text("years of work")
+    with pytest.raises(ProviderError, match=r"Pool p: its folder .*/p at .* holds thesis\.qcow2 already"):
+        qemu.create(POOL, {"name": "p", "type": "dir", "target": {"path": "/var/lib/libvirt/images/p"}})
+    assert theirs.read_text() == "years of work"
+    theirs.unlink()
+    theirs.parent.rmdir()
+
+
+@real
 def test_a_domain_that_does_not_start_is_undefined_again(qemu: Driver, pool: Created, tmp_path: Path) -> None:
     junk = tmp_path / "kernel"
     junk.write_bytes(b"not a kernel" * 1000)

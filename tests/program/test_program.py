@@ -134,6 +134,14 @@ def test_networks_have_no_dhcp_and_stated_bridges(run: Run) -> None:
         assert inputs["mode"] == "none"
 
 
+def test_a_network_s_stylesheet_alone_never_replaces_it_and_all_vms_with_it(run: Run) -> None:
+    topology, _, recorded = run
+    for network in recorded.of(LIBVIRT + "network:Network").values():
+        assert list(network.request.ignoreChanges) == ["xml"]
+        assert 'stack="{$stack}"' in network.inputs["xml"]["xslt"]
+        assert f">{topology.stack.name}</" in network.inputs["xml"]["xslt"]
+
+
 def test_every_host_key_is_verified_and_only_first_boots_are_dialled_without_end(run: Run) -> None:
     for name, command in run[2].commands.items():
         connection = command.plain("connection")

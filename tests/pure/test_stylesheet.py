@@ -92,12 +92,20 @@ def test_a_network_has_no_dnsmasq_and_forwards_at_once() -> None:
     document = """
     <network><name>n</name><bridge name="br0" stp="on"/><dns enable="yes"/>
       <ip family="ipv4" address="10.0.0.1" prefix="22"/></network>"""
-    network = applied("network", document)
+    network = applied("network", document, stack="mine")
     assert [element.get("enable") for element in network.findall("dns")] == ["no"]
     bridge = network.find("bridge")
     assert bridge is not None
     assert dict(bridge.attrib.items()) == {"name": "br0", "stp": "off", "delay": "0"}
     assert network.find("ip").get("address") == "10.0.0.1"  # type: ignore[union-attr]
+
+
+def test_a_network_says_whose_it_is() -> None:
+    network = applied("network", "<network><name>n</name><bridge name='br0'/></network>", stack="mine")
+    owner = network.find("metadata/{urn:halab:owner}owner")
+    assert owner is not None
+    assert dict(owner.attrib.items()) == {"stack": "mine"}
+    assert network[0].tag == "name"
 
 
 def test_a_missing_or_unknown_variable_is_an_error() -> None:

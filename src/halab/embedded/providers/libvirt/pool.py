@@ -44,7 +44,12 @@ class Pool:
                 pool.setAutostart(1)
                 pool.create(0)
                 pool.refresh(0)
-            except libvirt.libvirtError:
+                if strangers := sorted(volume.name() for volume in pool.listAllVolumes()):
+                    raise ProviderError(
+                        f"Pool {name}: its folder {target_path(inputs)} at {host.uri} holds {', '.join(strangers[:5])} "
+                        "already, which is not this stack's: move it away"
+                    )
+            except (libvirt.libvirtError, ProviderError):
                 if pool.isActive():
                     pool.destroy()
                 pool.undefine()
@@ -86,10 +91,15 @@ class Pool:
 
 def pool_xml(inputs: Props) -> etree._Element:
     """<pool type="dir"> with the target path of the inputs."""
-    path = (inputs.get("target") or {}).get("path") or inputs.get("path") or ""
+    path = target_path(inputs)
     if not path:
         raise ProviderError(f"Pool {inputs['name']}: target.path is missing")
     return node("pool", node("name", inputs["name"]), node("target", node("path", path)), type="dir")
+
+
+def target_path(inputs: Props) -> str:
+    """The pool's folder on the hypervisor, "" when the inputs have none."""
+    return str((inputs.get("target") or {}).get("path") or inputs.get("path") or "")
 
 
 def _by_id(host: Host, id_: str) -> Any | None:
