@@ -115,7 +115,7 @@ class Fabric(pulumi.ComponentResource):
             addresses=[str(network.cidr)],
             dhcp=lv.NetworkDhcpArgs(enabled=False),
             autostart=True,
-            xml=lv.NetworkXmlArgs(xslt=stylesheet("network", stack=self.topology.stack.name)),
+            xml=lv.NetworkXmlArgs(xslt=stylesheet("network", stack=self.topology.stack.cloud)),
             # Another stylesheet would replace the network, and every VM with it, for what is the same network.
             opts=_options(self, self.provider, ["mtu", "dnsmasqOptions", "dhcp", "routes"], ignore_changes=["xml"]),
         )
@@ -194,7 +194,7 @@ class Machine(pulumi.ComponentResource):
         return stylesheet(
             "domain",
             uuid=self.node.uuid,
-            stack=stack.name,
+            stack=stack.cloud,
             node=self.node.name,
             pool=self._fabric.folder,
             cache=stack.hypervisor.disk_cache,

@@ -95,7 +95,7 @@ def _interface(topology: Topology, node: Node, index: int, network: Network) -> 
 def _own(topology: Topology, node: Node, secrets: Secrets) -> dict[str, Any]:
     return {
         "hostname": node.name,
-        "ssh_authorized_keys": [f"{secrets.ssh_public('client')} halab-{topology.stack.name}"],
+        "ssh_authorized_keys": [f"{secrets.ssh_public('client')} halab-{topology.stack.cloud}"],
         "ssh_keys": {
             "ed25519_private": secrets.ssh_private(node.name),
             "ed25519_public": f"{secrets.ssh_public(node.name)} {node.name}",

@@ -130,7 +130,7 @@ class Topology:
     @property
     def prefix(self) -> str:
         """What the name of every libvirt object of the stack starts with."""
-        return f"halab-{self.stack.name}"
+        return f"halab-{self.stack.cloud}"
 
     @property
     def cloud(self) -> Network:
@@ -172,7 +172,7 @@ class Topology:
     @property
     def domain(self) -> str:
         """The cloud's DNS domain (the gateway serves it)."""
-        return f"{self.stack.name}.halab"
+        return f"{self.stack.cloud}.halab"
 
     @cached_property
     def memory(self) -> int:
@@ -187,13 +187,13 @@ def _mac(stack: str, role: Role, ordinal: int, network: int) -> str:
 
 
 def _networks(stack: Stack) -> tuple[Network, Network]:
-    seed = digest("network", stack.name)
+    seed = digest("network", stack.cloud)
     cloud = stack.networks.cloud or IPv4Network(f"10.{32 + seed[0] % 192}.{seed[1] & 0xFC}.0/22")
     outer = stack.networks.outer or IPv4Network(f"172.{16 + seed[2] % 16}.{seed[3]}.0/24")
     tag = seed[4:8].hex()
     return (
-        Network("cloud", f"halab-{stack.name}-cloud", cloud, f"hl{tag}c"),
-        Network("outer", f"halab-{stack.name}-outer", outer, f"hl{tag}o"),
+        Network("cloud", f"halab-{stack.cloud}-cloud", cloud, f"hl{tag}c"),
+        Network("outer", f"halab-{stack.cloud}-outer", outer, f"hl{tag}o"),
     )
 
 
@@ -206,8 +206,8 @@ def _nodes(stack: Stack, cloud: Network, outer: Network) -> Iterable[Node]:
                 name=name,
                 role=spec.role,
                 ordinal=ordinal,
-                domain=f"halab-{stack.name}-{name}",
-                uuid=str(uuid.UUID(bytes=digest("uuid", stack.name, name)[:16], version=4)),
+                domain=f"halab-{stack.cloud}-{name}",
+                uuid=str(uuid.UUID(bytes=digest("uuid", stack.cloud, name)[:16], version=4)),
                 memory=spec.memory,
                 vcpus=spec.vcpus,
                 disk=spec.disk,
@@ -218,7 +218,7 @@ def _nodes(stack: Stack, cloud: Network, outer: Network) -> Iterable[Node]:
                 nics=tuple(
                     Nic(
                         network.key,
-                        _mac(stack.name, spec.role, ordinal, index),
+                        _mac(stack.cloud, spec.role, ordinal, index),
                         IPv4Interface((network.cidr.network_address + block + ordinal - 1, network.cidr.prefixlen)),
                     )
                     for index, (network, block) in enumerate(zip(networks, (_BLOCKS[spec.role], 10), strict=False))
@@ -239,7 +239,7 @@ def _vips(stack: Stack, nodes: tuple[Node, ...], cloud: Network) -> Iterable[Vip
             ip=cloud.cidr.network_address + _VIP_BLOCK + index,
             services=services,
             nodes=holders,
-            vrid=(digest("vrid", stack.name)[0] % 15) * 16 + index + 1,
+            vrid=(digest("vrid", stack.cloud)[0] % 15) * 16 + index + 1,
             prefers=holders[PROXIED.index(services[0]) % len(holders)] if stack.vips.spread and holders else None,
         )
 

@@ -174,6 +174,12 @@ class Stack:
     timers: Timers = field(default_factory=Timers)
     suite: str = "trixie"
     hypervisor: Hypervisor = field(default_factory=Hypervisor)
+    fork_of: str | None = None
+
+    @property
+    def cloud(self) -> str:
+        """What guests and libvirt objects are named after: the stack, or the one that it is a fork of."""
+        return self.fork_of or self.name
 
     def role(self, role: Role) -> RoleSpec | None:
         return next((spec for spec in self.roles if spec.role is role), None)
@@ -403,13 +409,23 @@ def parse(name: str, raw: object, source: str = "stack") -> Stack:
             hyper.text("disk_cache", "unsafe", f"one of {', '.join(DISK_CACHES)} is needed", DISK_CACHES.__contains__)
             or "unsafe",
         ),
+        fork_of=reader.text(
+            "cloud",
+            None,
+            "the name of the stack that this one is a fork of is needed",
+            lambda v: bool(STACK_NAME.fullmatch(v)),
+        ),
     )
     nets.done(("cloud", "outer"))
     cluster.done(("manages", "fencing"))
     vips.done(("manager", "layout", "spread"))
     timers.done(Timers.__slots__)
     hyper.done(Hypervisor.__slots__)
-    reader.done(("variant", "roles", "networks", "cluster", "vips", "timers", "suite", "hypervisor"))
+    reader.done(("variant", "roles", "networks", "cluster", "vips", "timers", "suite", "hypervisor", "cloud"))
+    if stack.cloud != stack.name and stack.hypervisor.uri != "embedded":
+        problems.append(
+            f"cloud: {stack.cloud!r}: its names meet the original's: hypervisor: {{uri: embedded}} is needed"
+        )
     if not problems:
         _check_quorum(stack, problems)
         _check_services(stack, problems)

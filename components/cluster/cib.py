@@ -25,7 +25,7 @@ def properties(topology: Topology, cluster: Cluster) -> dict[str, str]:
     """crm_config. One emulated CPU always has a load of five and more: the defaults would run one action at a time."""
     timers = topology.stack.timers
     return {
-        "cluster-name": f"{topology.stack.name}-{cluster.name}",
+        "cluster-name": f"{topology.stack.cloud}-{cluster.name}",
         "stonith-enabled": "true",
         "stonith-timeout": f"{timers.stonith}s",
         "no-quorum-policy": "stop",

@@ -35,7 +35,7 @@ def config(topology: Topology, cluster: Cluster) -> str:
     nodes = "".join(_NODE.format(name=node.name, nodeid=nodeid(node), address=node.ip) for node in cluster.members)
     return f"""totem {{
     version: 2
-    cluster_name: {topology.stack.name}-{cluster.name}
+    cluster_name: {topology.stack.cloud}-{cluster.name}
     transport: knet
     crypto_cipher: aes256
     crypto_hash: sha256

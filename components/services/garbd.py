@@ -27,7 +27,7 @@ def config(topology: Topology, node: Node) -> str:
     del options["gcache.size"]
     joined = ";".join(f"{key}={value}" for key, value in options.items())
     return (
-        f'GALERA_NODES="{members}"\nGALERA_GROUP="{topology.stack.name}"\n'
+        f'GALERA_NODES="{members}"\nGALERA_GROUP="{topology.stack.cloud}"\n'
         f'GALERA_OPTIONS="{joined}"\nLOG_FILE=""\nWORK_DIR="/var/lib/garbd"\n'
     )
 

@@ -31,7 +31,7 @@ def config(topology: Topology, node: Node) -> str:
     return f"""cluster_formation.peer_discovery_backend = classic_config
 {peers}cluster_formation.discovery_retry_limit = 120
 cluster_formation.discovery_retry_interval = 2000
-cluster_name = {topology.stack.name}
+cluster_name = {topology.stack.cloud}
 cluster_partition_handling = pause_minority
 default_queue_type = quorum
 default_user = {USER}

@@ -41,10 +41,10 @@ dir /var/lib/redis
 supervised systemd
 requirepass @{{{PASSWORD}}}
 sentinel sentinel-pass @{{{PASSWORD}}}
-sentinel monitor {topology.stack.name} {nodes[0].ip} {PORT} {len(nodes) // 2 + 1}
-sentinel auth-pass {topology.stack.name} @{{{PASSWORD}}}
-sentinel down-after-milliseconds {topology.stack.name} 10000
-sentinel failover-timeout {topology.stack.name} 60000
+sentinel monitor {topology.stack.cloud} {nodes[0].ip} {PORT} {len(nodes) // 2 + 1}
+sentinel auth-pass {topology.stack.cloud} @{{{PASSWORD}}}
+sentinel down-after-milliseconds {topology.stack.cloud} 10000
+sentinel failover-timeout {topology.stack.cloud} 60000
 """
 
 
@@ -74,7 +74,7 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         env={
             "ADDRESS": str(nodes[0].ip),
             "PORT": str(SENTINEL_PORT),
-            "NAME": topology.stack.name,
+            "NAME": topology.stack.cloud,
             "OTHERS": str(len(nodes) - 1),
         },
         after=frozenset(step.name for step in start),
