@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from textwrap import wrap
 
+from components.cluster.constraints import Constraints
 from components.steps import StepGraph
 from components.topology import Network, Node, Topology
 
-_HEAD = '  graph [fontname="sans-serif", {graph}];\n  node [fontname="sans-serif", fontsize=11, {node}];\n'
+_HEAD = (
+    '  graph [fontname="sans-serif", {graph}];\n  node [fontname="sans-serif", fontsize=11, {node}];\n'
+    '  edge [fontname="sans-serif", fontsize=9];\n'
+)
 _COLOURS = ("#dbeafe", "#dcfce7", "#fef9c3", "#fee2e2", "#f3e8ff", "#e0f2fe", "#ffedd5", "#f1f5f9")
 
 
@@ -70,3 +75,59 @@ def topology(plan: Topology) -> str:
     title = f"{plan.stack.name} ({plan.stack.variant})"
     graph = f"rankdir=TB, nodesep=0.3, ranksep=0.8, labelloc=t, label={_quote(title)}"
     return _digraph(title, graph, 'shape=box, style="filled,rounded"', lines)
+
+
+def constraints(found: Iterable[Constraints], title: str) -> str:
+    """Each Pacemaker cluster's resources: solid arrows order, dashed ones keep together, dotted ones place on nodes."""
+    lines: list[str] = []
+    for index, one in enumerate(found):
+        lines.append(f"subgraph cluster_{index} {{")
+        lines.append(f'  label={_quote("Pacemaker cluster " + one.cluster)}; style=rounded; color="#64748b";')
+        lines += [f"  {line}" for line in _cluster(one)]
+        lines.append("}")
+    if not lines:
+        lines.append(f"none [shape=note, label={_quote(NO_CLUSTER)}];")
+    graph = f"rankdir=LR, nodesep=0.2, ranksep=0.9, labelloc=t, label={_quote(title)}"
+    return _digraph(title, graph, 'shape=box, style="filled,rounded", fillcolor="#f1f5f9"', lines)
+
+
+#: What is said in place of constraints.
+NO_CLUSTER = "no Pacemaker cluster, so no resources and no constraints"
+
+
+def _cluster(one: Constraints) -> Iterable[str]:
+    """Its statements; names are made the cluster's own, since two clusters may have resources of one name."""
+
+    def name(of: str) -> str:
+        return _quote(f"{one.cluster}/{of}")
+
+    targets = ", ".join(level.target for level in one.levels)
+    for resource in one.resources:
+        many = f", {resource.instances} instances" if resource.clone else ""
+        words = [
+            f"{resource.id}{many}",
+            resource.agent,
+            *([f"fences {targets}"] if resource.fences and targets else []),
+        ]
+        colour = "#fee2e2" if resource.fences else "#dbeafe" if resource.clone else "#fef9c3"
+        double = ", peripheries=2" if resource.clone else ""
+        yield f"{name(resource.id)} [label={_quote(chr(10).join(words))}, fillcolor={_quote(colour)}{double}];"
+    for order in one.orders:
+        what = f"{order.action} first" if order.action != "start" else "first"
+        yield f"{name(order.first)} -> {name(order.then)} [label={_quote(f'{what}, {order.kind}')}];"
+    for together in one.colocations:
+        style = 'style=dashed, color="#ca8a04"'
+        label = _quote(f"with {together.score}")
+        yield f"{name(together.resource)} -> {name(together.with_)} [{style}, label={label}];"
+    for node in dict.fromkeys(location.where for location in one.locations if not location.rule):
+        yield f"{name(node)} [label={_quote(node)}, shape=ellipse, fillcolor=white];"
+    for index, location in enumerate(one.locations):
+        if location.rule:
+            words = [
+                *wrap(location.resource.replace("|", "| "), 60, break_on_hyphens=False),
+                f"{location.score} {location.where}",
+            ]
+            yield f"{name(f'rule {index}')} [shape=note, fillcolor=white, label={_quote(chr(10).join(words))}];"
+        else:
+            style = f'style=dotted, color="#64748b", label={_quote(location.score)}'
+            yield f"{name(location.resource)} -> {name(location.where)} [{style}];"

@@ -8,7 +8,12 @@ import typer
 
 from halab.cli import options
 
-HELP = options.prose("""Draw a stack: its topology, or its steps and what each waits for.""")
+HELP = options.prose(
+    """Draw a stack: its topology, its steps and what each waits for, what binds its Pacemaker resources, or where the
+time of its last up went.
+
+The same input gives the same bytes, so that two drawings can be compared."""
+)
 
 EPILOG = """Examples:
 
@@ -20,7 +25,11 @@ EPILOG = """Examples:
 
 ./halab graph --kind steps --stack segregated          waves and the critical path
 
-Pictures need Graphviz's dot (./halab doctor)."""
+./halab graph --constraints                            resources, orders, colocations, locations, fencing
+
+./halab graph --kind times --format svg > up.svg       the last up: stages, steps, critical path, VM boots
+
+Pictures, but for that of times, need Graphviz's dot (./halab doctor)."""
 
 
 def register(app: typer.Typer) -> None:
@@ -28,10 +37,13 @@ def register(app: typer.Typer) -> None:
 
 
 def graph(
-    kind: Annotated[Literal["topology", "steps"], typer.Option(help="What to draw.")] = "topology",
+    kind: Annotated[
+        Literal["topology", "steps", "constraints", "times"], typer.Option(help="What to draw.")
+    ] = "topology",
+    constraints: Annotated[bool, typer.Option("--constraints", help="Short for --kind constraints.")] = False,
     format_: Annotated[Literal["text", "dot", "svg"], typer.Option("--format", help="How.")] = "text",
     stack: options.Stack = options.DEFAULT_STACK,
 ) -> int:
     from halab.actions.graph import run
 
-    return run(options.workspace(stack), kind, format_)
+    return run(options.workspace(stack), "constraints" if constraints else kind, format_)

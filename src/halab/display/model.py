@@ -8,6 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from components.cluster.constraints import Constraints
+from components.dot import NO_CLUSTER
 from components.steps import StepGraph
 from components.topology import Topology
 from components.variant import Membership
@@ -68,6 +70,32 @@ def steps(plan: StepGraph, seconds: Mapping[str, float] | None = None) -> Render
         "",
         Text(f"critical path, {length}: {chain}"),
     )
+
+
+def constraints(found: Iterable[Constraints], stack: str) -> RenderableType:
+    """Each cluster's resources, orders, colocations, locations and fencing levels."""
+    parts: list[RenderableType] = []
+    for one in found:
+        resources = table("resource", "agent", "kind", "instances", right=("instances",))
+        for resource in one.resources:
+            resources.add_row(resource.id, resource.agent, resource.kind, str(resource.instances))
+        orders = table("first", "then", "action", "kind")
+        for order in one.orders:
+            orders.add_row(order.first, order.then, order.action, order.kind)
+        together = table("resource", "with", "score")
+        for colocation in one.colocations:
+            together.add_row(colocation.resource, colocation.with_, colocation.score)
+        places = table("resource", "node", "score")
+        for location in one.locations:
+            places.add_row(location.resource, location.where, location.score)
+        levels = table("fenced", "by all of")
+        for level in one.levels:
+            levels.add_row(level.target, " ".join(level.devices))
+        parts.append(Text(f"Pacemaker cluster {one.cluster}", style="bold"))
+        for shown in (resources, orders, together, places, levels):
+            parts += ["", shown] if shown.row_count else []
+        parts.append("")
+    return Group(*parts[:-1]) if parts else Text(f"{stack}: {NO_CLUSTER}")
 
 
 def _grouped(names: Iterable[str]) -> list[str]:

@@ -22,6 +22,11 @@ def counted(number: int, noun: str) -> str:
 
 
 def console(*, error: bool = False) -> Console:
-    """Wide enough for a whole line where no terminal says how wide it is (files, CI)."""
-    found = Console(stderr=error, highlight=False, soft_wrap=False)
-    return found if found.is_terminal else Console(stderr=error, highlight=False, width=140, soft_wrap=True)
+    """Wide enough for a whole line where no terminal says how wide it is (files, CI).
+
+    Without emoji: `ocf:heartbeat:galera` is a name.
+    """
+    found = Console(stderr=error, highlight=False, soft_wrap=False, emoji=False)
+    if found.is_terminal:
+        return found
+    return Console(stderr=error, highlight=False, width=140, soft_wrap=True, emoji=False)
