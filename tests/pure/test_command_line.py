@@ -17,7 +17,7 @@ from halab.cli.app import run
 from halab.host import pulumi_cli
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["up", "down", "preview", "status", "verify", "ssh", "logs", "doctor", "image", "graph", "test"]
+COMMANDS = ["up", "down", "preview", "status", "verify", "ssh", "console", "logs", "doctor", "image", "graph", "test"]
 VARIANTS = ["collapsed", "segregated", "keepalived", "cloned", "endpoint"]
 
 
@@ -85,6 +85,9 @@ def test_each_mistake_of_a_stack_file_is_a_line_with_key_value_and_rule(
         ["logs", "--lines", "0"],
         ["ssh", "controller-9"],
         ["ssh"],
+        ["console"],
+        ["console", "controller-9"],
+        ["console", "controller-1", "--log"],
         ["status"],
         ["verify"],
         ["logs"],

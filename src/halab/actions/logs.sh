@@ -12,10 +12,9 @@ for log in /var/log/halab/*.log; do
 done
 if command -v crm_mon >/dev/null && systemctl is-active --quiet pacemaker; then
     part timeout 20 crm_mon -1 --inactive --operations --failcounts
-    part cat /var/log/pacemaker/pacemaker.log
 fi
-for log in /var/log/mysql/*.log /var/log/mysql/error.log /var/log/rabbitmq/*.log /var/log/keystone/*.log \
-    /var/log/glance/*.log /var/log/placement/*.log /var/log/corosync/*.log; do
+for log in /var/log/pacemaker/*.log /var/log/corosync/*.log /var/log/mysql/*.log /var/log/rabbitmq/*.log \
+    /var/log/keystone/*.log /var/log/glance/*.log /var/log/placement/*.log; do
     [ -f "$log" ] && part cat "$log"
 done
 part ip -brief address

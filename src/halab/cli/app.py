@@ -7,7 +7,7 @@ import sys
 import typer
 
 from components.variant import StackError
-from halab.cli import doctor, down, fence_daemon, graph, image, logs, preview, ssh, status, test, up, verify
+from halab.cli import console, doctor, down, fence_daemon, graph, image, logs, preview, ssh, status, test, up, verify
 from halab.errors import DONE, FAILED, REFUSED, HalabError
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (up, down, preview, status, verify, ssh, logs, doctor, graph, test):
+for module in (up, down, preview, status, verify, ssh, console, logs, doctor, graph, test):
     module.register(app)
 app.add_typer(image.app, name="image")
 app.add_typer(fence_daemon.app, name="fence-daemon", hidden=True)
