@@ -34,7 +34,7 @@ config:
     roles:
       controller:
         count: 3
-        memory: 256
+        memory: 832
         cluster: core
         membership: full
         services: [galera, rabbitmq, haproxy, keystone]

@@ -1,0 +1,52 @@
+"""A stack file as frozen values: what was asked for, checked, before any of it means a VM.
+
+`stacks/Pulumi.<stack>.yaml` is the Pulumi stack file; halab's part is the object under `config: halab:stack:`.
+`parse` and `load` report every mistake of a file at once, one line each: line, key, value, rule, what would be right.
+"""
+
+from components.variant.model import (
+    HOMES,
+    IMAGES,
+    MANAGEABLE,
+    ClusterOptions,
+    Fencing,
+    Hypervisor,
+    Membership,
+    Networks,
+    Role,
+    RoleSpec,
+    Service,
+    Stack,
+    Timers,
+    Variant,
+    VipLayout,
+    VipManager,
+    Vips,
+)
+from components.variant.problems import StackError
+from components.variant.reading import CONFIG_KEY, load, parse, stack_file
+
+__all__ = [
+    "CONFIG_KEY",
+    "HOMES",
+    "IMAGES",
+    "MANAGEABLE",
+    "ClusterOptions",
+    "Fencing",
+    "Hypervisor",
+    "Membership",
+    "Networks",
+    "Role",
+    "RoleSpec",
+    "Service",
+    "Stack",
+    "StackError",
+    "Timers",
+    "Variant",
+    "VipLayout",
+    "VipManager",
+    "Vips",
+    "load",
+    "parse",
+    "stack_file",
+]

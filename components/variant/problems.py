@@ -1,0 +1,105 @@
+"""What is said of a mistake: the key's path, the value, the rule, and what would be right. One safe line each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+#: The keys from the top to a value: ("roles", "compute", "count").
+Path = tuple[str, ...]
+#: Stands for any one key of a path.
+ANY = "*"
+
+_PLAIN = re.compile(r"[A-Za-z0-9_:*-]{1,40}")
+_SECRET = re.compile(r"passw|passphrase|secret|credential|private|token|api_?key|^key$|^pw$", re.IGNORECASE)
+#: What the keys and services are called elsewhere.
+_SYNONYMS = {
+    "ram": "memory",
+    "mem": "memory",
+    "cpu": "vcpus",
+    "cpus": "vcpus",
+    "cores": "vcpus",
+    "nodes": "count",
+    "mysql": "galera",
+    "mariadb": "galera",
+    "rabbit": "rabbitmq",
+}
+_LOGIN = re.compile(r"://([^/@\s]*):[^/@\s]*@")
+_LONGEST = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """`value` as `shown` gives it, empty where there is none to show; `line` of the file from 1, 0 where not known."""
+
+    path: Path
+    value: str
+    rule: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        where = ".".join(key if _PLAIN.fullmatch(key) else shown(key) for key in self.path)
+        return ": ".join(part for part in (where, self.value, self.rule) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Odd:
+    """A value that YAML's versions read differently, or none should have: `text` as written, `rule` what to write."""
+
+    text: str
+    rule: str
+
+
+class StackError(ValueError):
+    """A stack file that cannot be used; `problems` has one line per mistake."""
+
+    def __init__(self, source: str, problems: Iterable[str | Problem]) -> None:
+        told = tuple(problems)
+        self.problems = tuple(str(problem) for problem in told)
+        lines = (getattr(problem, "line", 0) for problem in told)
+        places = (f"{source}:{line}" if line else source for line in lines)
+        super().__init__("\n".join(f"{place}: {text}" for place, text in zip(places, self.problems, strict=True)))
+
+
+def is_secret(key: str) -> bool:
+    """Whether a key's name says that its value is nobody's business."""
+    return _SECRET.search(key) is not None
+
+
+def shown(value: object) -> str:
+    """A value as its file would have it: short, on one line, with nothing a terminal obeys, and no private key."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Odd):
+        return shown(value.text)
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    text = str.__str__(value) if isinstance(value, str) else str(value)
+    if "-----BEGIN" in text:
+        return "***"
+    text = _LOGIN.sub(r"://\1:***@", text)
+    short = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    # What Python finds unprintable is what could move a cursor or turn the line around.
+    return repr(short) if isinstance(value, str) else short
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that was most likely meant, or an empty string."""
+    from difflib import get_close_matches
+
+    plain = {re.sub(r"[\W_]", "", one.lower()): one for one in known}
+    sought = re.sub(r"[\W_]", "", word[:_LONGEST].lower())
+    if _SYNONYMS.get(sought) in plain:
+        return _SYNONYMS[sought]
+    found = get_close_matches(sought, plain, 1, 0.7)
+    return plain[found[0]] if found else ""
+
+
+def meets(pattern: Path, path: Path) -> bool:
+    """Whether one of the two is the other or above it, `ANY` being every key."""
+    return all(ANY in (one, other) or one == other for one, other in zip(pattern, path, strict=False))
