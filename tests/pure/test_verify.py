@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from lxml import etree
 
+from components.cluster.fencing import targets
 from components.secrets import Secrets
 from components.topology import Topology, derive
 from components.variant import load
 from halab import crm
+from halab.actions.verify import line
 from halab.verify import Context, Finding, Report, run
-from halab.verify.questions.cluster import absent, misplaced
+from halab.verify.questions.cluster import absent, fencing, misplaced
 
 ROOT = Path(__file__).parents[2]
 XML = (Path(__file__).parent / "fixtures" / "crm_mon.xml").read_text()
@@ -104,3 +107,33 @@ def test_junit_counts_failures_and_survives_control_characters() -> None:
     suite = etree.fromstring(report.junit())
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
     assert suite.findtext("testcase[@name='b']/failure") == "bad [31mred"
+
+
+def test_what_an_architecture_does_not_do_by_design_is_told_and_fails_nothing() -> None:
+    aside = Finding("a revoked token is refused everywhere", True, "accepted by b", by_design="plumgrid-2016.md")
+    report = Report("cloned", (Finding("a", True, "fine"), aside))
+    assert report.ok
+    suite = etree.fromstring(report.junit())
+    assert (suite.get("failures"), suite.get("skipped")) == ("0", "1")
+    (skipped,) = suite.findall("testcase/skipped")
+    assert skipped.get("message") == "by design: plumgrid-2016.md"
+    assert "by design (plumgrid-2016.md): accepted by b" in line(aside).plain
+
+
+def fencing_answers(topology: Topology, tmp_path: Path, foreign: str = "") -> list[Finding]:
+    """What is found where each member's fence daemon lists what the member's own cluster may fence, and `foreign`."""
+
+    async def lists(node: str, script: str) -> str:
+        cluster = topology.cluster_of(topology.node(node))
+        assert cluster is not None
+        names = [target.domain for target in targets(topology, cluster)] + [foreign][: bool(foreign)]
+        return "".join(f"{name}  uuid on\n" for name in names) + "---\ntrue\n"
+
+    return asyncio.run(fencing(replace(context(topology, tmp_path), run=lists)))
+
+
+def test_each_cluster_may_fence_its_own_vms_and_no_others(tmp_path: Path) -> None:
+    topology = derive(load(ROOT, "segregated"))
+    found = fencing_answers(topology, tmp_path)
+    assert [finding.ok for finding in found] == [True] * len(topology.clusters)
+    assert not any(finding.ok for finding in fencing_answers(topology, tmp_path, foreign="halab-other-database-1"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ def run(workspace: Workspace, *, junit: Path | None, as_json: bool) -> int:
     if junit:
         report.write_junit(junit)
     if as_json:
-        found = [{"check": f.check, "ok": f.ok, "evidence": f.evidence, "seconds": f.seconds} for f in report.findings]
+        found = [asdict(finding) for finding in report.findings]
         print(json.dumps({"stack": workspace.stack, "ok": report.ok, "checks": found}, indent=1))
     return DONE if report.ok else FAILED
 
@@ -39,14 +40,10 @@ def ask(workspace: Workspace, console: Console) -> Report:
     passed = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}" if report.ok else ""
     workspace.note(verified=passed)
     good = len(report.findings) - len(report.failed)
-    console.print(
-        Text.assemble(
-            (
-                f"verify: {good} of {text.counted(len(report.findings), 'check')} passed",
-                "bold green" if report.ok else "bold red",
-            )
-        )
-    )
+    aside = sum(bool(finding.by_design) for finding in report.findings)
+    told = f"verify: {good} of {text.counted(len(report.findings), 'check')} passed"
+    told += f", {aside} of them by design not so" if aside else ""
+    console.print(Text(told, "bold green" if report.ok else "bold red"))
     return report
 
 
@@ -70,5 +67,8 @@ async def _ask(workspace: Workspace, console: Console) -> Report:
 
 
 def line(finding: Finding) -> Text:
+    if finding.by_design:
+        design = (f"by design ({finding.by_design}): ", "yellow")
+        return Text.assemble(("design", "yellow"), f" {finding.check}: ", design, (finding.evidence, "dim"))
     mark = ("ok    ", "green") if finding.ok else ("FAILED", "bold red")
     return Text.assemble(mark, f" {finding.check}: ", (finding.evidence, "dim" if finding.ok else ""))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from halab.verify.context import Context, Question
 from halab.verify.report import Finding, Report
@@ -20,7 +21,7 @@ async def _ask(context: Context, question: Question, on_finding: Callable[[Findi
         name = (question.__doc__ or question.__name__).partition("\n")[0].rstrip(".")
         findings = [Finding(name, False, f"could not be asked: {error}")]
     seconds = time.monotonic() - start
-    timed = tuple(Finding(f.check, f.ok, f.evidence, round(seconds, 2)) for f in findings)
+    timed = tuple(replace(finding, seconds=round(seconds, 2)) for finding in findings)
     for finding in timed:
         on_finding(finding)
     return timed

@@ -11,12 +11,16 @@ from lxml import etree
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`check` is the question, `evidence` what was seen; `seconds` from asking to knowing."""
+    """`check` is the question, `evidence` what was seen; `seconds` from asking to knowing.
+
+    `by_design`: the seed's section by which this architecture does not do it; such a finding is told, not failed.
+    """
 
     check: str
     ok: bool
     evidence: str
     seconds: float = 0.0
+    by_design: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +37,23 @@ class Report:
         return tuple(finding for finding in self.findings if not finding.ok)
 
     def junit(self) -> bytes:
-        """JUnit XML: a testsuite with a testcase per finding, the evidence in system-out or failure."""
+        """JUnit XML: a testsuite with a testcase per finding, the evidence in system-out or failure.
+
+        What an architecture does not do by design is skipped with the seed's section as the message.
+        """
         suite = etree.Element(
-            "testsuite", name=f"verify {self.stack}", tests=str(len(self.findings)), failures=str(len(self.failed))
+            "testsuite",
+            name=f"verify {self.stack}",
+            tests=str(len(self.findings)),
+            failures=str(len(self.failed)),
+            skipped=str(sum(bool(finding.by_design) for finding in self.findings)),
         )
         for finding in self.findings:
             case = etree.SubElement(
                 suite, "testcase", classname=self.stack, name=finding.check, time=f"{finding.seconds:.3f}"
             )
+            if finding.by_design:
+                etree.SubElement(case, "skipped", message=_printable(f"by design: {finding.by_design}"))
             kind = "system-out" if finding.ok else "failure"
             etree.SubElement(case, kind).text = _printable(finding.evidence)
         return etree.tostring(suite, xml_declaration=True, encoding="UTF-8", pretty_print=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from components.cluster.fencing import targets
 from components.topology import Cluster, Topology
@@ -72,80 +72,79 @@ def absent(cluster: Cluster, state: crm.ClusterState) -> Iterator[str]:
         yield f"{name} ({kind}) is in the cluster and not in the topology"
 
 
+async def _each(context: Context, ask: Callable[[Context, Cluster], Awaitable[list[Finding]]]) -> list[Finding]:
+    """The answers of all clusters, asked at once."""
+    answers = await asyncio.gather(*(ask(context, cluster) for cluster in context.topology.clusters))
+    return [finding for answer in answers for finding in answer]
+
+
 async def clusters(context: Context) -> list[Finding]:
     """Each cluster is quorate, whole, without failed actions, with everything where it should be."""
-    found: list[Finding] = []
-    for cluster in context.topology.clusters:
-        state = await _settled(context, cluster)
-        online = ", ".join(node.name for node in state.nodes if node.health == "online")
-        failures = (f"{f.operation} on {f.node}: {f.reason}" for f in state.failures)
-        vips = ", ".join(f"{v.name} on {''.join(state.where(v.resource))}" for v in context.topology.vips)
-        found += [
-            all_of(f"{cluster.name}: quorum and members", absent(cluster, state), f"DC {state.dc}; online: {online}"),
-            all_of(
-                f"{cluster.name}: no failed actions", failures, f"{len(state.resources)} resource instances, 0 failures"
-            ),
-            all_of(
-                f"{cluster.name}: every resource where it should be",
-                misplaced(context.topology, cluster, state),
-                f"VIPs: {vips}",
-            ),
-        ]
-    return found
+    return await _each(context, _cluster)
+
+
+async def _cluster(context: Context, cluster: Cluster) -> list[Finding]:
+    state = await _settled(context, cluster)
+    online = ", ".join(node.name for node in state.nodes if node.health == "online")
+    failures = (f"{f.operation} on {f.node}: {f.reason}" for f in state.failures)
+    instances = f"{len(state.resources)} resource instances"
+    owners = {vip.name: state.where(vip.resource) for vip in context.topology.vips}
+    vips = ", ".join(f"VIP {name} on {''.join(where)}" for name, where in owners.items() if where)
+    return [
+        all_of(f"{cluster.name}: quorum and members", absent(cluster, state), f"DC {state.dc}; online: {online}"),
+        all_of(f"{cluster.name}: no failed actions", failures, f"{instances}, 0 failures"),
+        all_of(
+            f"{cluster.name}: every resource where it should be",
+            misplaced(context.topology, cluster, state),
+            vips or instances,
+        ),
+    ]
 
 
 async def configuration(context: Context) -> list[Finding]:
     """The live CIB passes crm_verify and the ring is encrypted and whole."""
+    return await _each(context, _configuration)
+
+
+async def _configuration(context: Context, cluster: Cluster) -> list[Finding]:
     script = (
         "crm_verify --live-check --verbose 2>&1 || true\n"
         "echo ---\ncorosync-cmapctl -g totem.crypto_cipher 2>&1 || true\n"
         "echo ---\ncorosync-cfgtool -n 2>&1 || true\n"
     )
-    found: list[Finding] = []
-    for cluster in context.topology.clusters:
-        checked, cipher, ring = (await context.run(cluster.members[0].name, script)).split("---\n")
-        found.append(
-            Finding(f"{cluster.name}: crm_verify is clean", not checked.strip(), checked.strip() or "no message")
-        )
-        connected = ring.count("connected") - ring.count("disconnected")
-        encrypted = "=" in cipher and "none" not in cipher
-        whole = connected >= len(cluster.members) - 1 and "disconnected" not in ring
-        found.append(
-            Finding(
-                f"{cluster.name}: the ring is encrypted and whole",
-                encrypted and whole,
-                f"{cipher.strip()}; {connected} of {len(cluster.members) - 1} peers connected",
-            )
-        )
-    return found
+    checked, cipher, ring = (await context.run(cluster.members[0].name, script)).split("---\n")
+    connected = ring.count("connected") - ring.count("disconnected")
+    encrypted = "=" in cipher and "none" not in cipher
+    whole = connected >= len(cluster.members) - 1 and "disconnected" not in ring
+    peers = f"{cipher.strip()}; {connected} of {len(cluster.members) - 1} peers connected"
+    return [
+        Finding(f"{cluster.name}: crm_verify is clean", not checked.strip(), checked.strip() or "no message"),
+        Finding(f"{cluster.name}: the ring is encrypted and whole", encrypted and whole, peers),
+    ]
 
 
 async def fencing(context: Context) -> list[Finding]:
-    """Every member can reach its stack's fence daemon and sees the VMs that its cluster may fence, and no other."""
+    """Every member reaches the fence daemon and sees the VMs that its cluster may fence, and no other."""
+    return await _each(context, _fencing)
+
+
+async def _fencing(context: Context, cluster: Cluster) -> list[Finding]:
     listing = "fence_xvm -o list -t 20 2>&1 || true\n"
     script = f"{listing}echo ---\ncrm_attribute -t crm_config -n stonith-enabled -q 2>&1 || true\n"
-    found: list[Finding] = []
-    for cluster in context.topology.clusters:
-        expected = {node.domain for node in targets(context.topology, cluster)}
-        answers = await context.everywhere(tuple(node.name for node in cluster.members), script)
-        problems = []
-        for node, answer in answers.items():
-            listed, _, enabled = answer.partition("---\n")
-            seen = {line.split()[0] for line in listed.splitlines() if line.strip()}
-            if not expected <= seen:
-                problems.append(f"{node} does not see {', '.join(sorted(expected - seen)) or listed.strip()}")
-            if seen - expected:
-                problems.append(f"{node} sees foreign VMs: {', '.join(sorted(seen - expected))}")
-            if enabled.strip() != "true":
-                problems.append(f"{node}: stonith-enabled is {enabled.strip()}")
-        found.append(
-            all_of(
-                f"{cluster.name}: fencing reaches this stack's VMs only",
-                problems,
-                f"{len(expected)} VMs from each member",
-            )
-        )
-    return found
+    expected = {node.domain for node in targets(context.topology, cluster)}
+    answers = await context.everywhere(tuple(node.name for node in cluster.members), script)
+    problems = []
+    for node, answer in answers.items():
+        listed, _, enabled = answer.partition("---\n")
+        seen = {line.split()[0] for line in listed.splitlines() if line.strip()}
+        if not expected <= seen:
+            problems.append(f"{node} does not see {', '.join(sorted(expected - seen)) or listed.strip()}")
+        if seen - expected:
+            problems.append(f"{node} sees VMs that are not its cluster's: {', '.join(sorted(seen - expected))}")
+        if enabled.strip() != "true":
+            problems.append(f"{node}: stonith-enabled is {enabled.strip()}")
+    evidence = f"{len(expected)} VMs from each member"
+    return [all_of(f"{cluster.name}: fencing reaches this cluster's VMs only", problems, evidence)]
 
 
 QUESTIONS = (clusters, configuration, fencing)
