@@ -186,10 +186,16 @@ def _mac(stack: str, role: Role, ordinal: int, network: int) -> str:
     return "52:54:" + ":".join(f"{byte:02x}" for byte in digest("mac", stack)[:2] + tail.to_bytes(2, "big"))
 
 
+def _beside(other: IPv4Network | None, candidates: Iterable[str]) -> IPv4Network:
+    """The first that the other, which the stack file gives, does not overlap."""
+    return next(one for one in map(IPv4Network, candidates) if other is None or not one.overlaps(other))
+
+
 def _networks(stack: Stack) -> tuple[Network, Network]:
     seed = digest("network", stack.cloud)
-    cloud = stack.networks.cloud or IPv4Network(f"10.{32 + seed[0] % 192}.{seed[1] & 0xFC}.0/22")
-    outer = stack.networks.outer or IPv4Network(f"172.{16 + seed[2] % 16}.{seed[3]}.0/24")
+    cloud, outer = stack.networks.cloud, stack.networks.outer
+    cloud = cloud or _beside(outer, (f"10.{32 + (seed[0] + i) % 192}.{seed[1] & 0xFC}.0/22" for i in range(192)))
+    outer = outer or _beside(cloud, (f"172.{16 + (seed[2] + i) % 16}.{seed[3]}.0/24" for i in range(16)))
     tag = seed[4:8].hex()
     return (
         Network("cloud", f"halab-{stack.cloud}-cloud", cloud, f"hl{tag}c"),
