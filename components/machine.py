@@ -23,9 +23,6 @@ from components.topology import Network, Node, Topology
 #: Where a pool's folder is made; the usual place of a system's libvirtd, and inside the embedded hypervisor.
 _POOLS = "/var/lib/libvirt/images"
 _GIB = 1024**3
-#: MiB of translated code that a VM under emulation may keep: at least what a boot of any image needs (200 to 260
-#: measured), since a full cache is thrown away whole. QEMU's own default is 1024, whatever the guest's size.
-_TRANSLATIONS_LEAST = 320
 #: What the provider would accept and then not do to a running domain (pulumi.md, A.2); property names of the schema.
 _DOMAIN_REPLACES = [
     "kernel",
@@ -198,7 +195,7 @@ class Machine(pulumi.ComponentResource):
             node=self.node.name,
             pool=self._fabric.folder,
             cache=stack.hypervisor.disk_cache,
-            translations=str(max(_TRANSLATIONS_LEAST, self.node.memory // 4)),
+            translations=str(self.node.translations),
         )
 
     @property

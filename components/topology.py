@@ -29,6 +29,10 @@ _VIP_BLOCK = 16
 #: Services that clients reach through HAProxy (ha-openstack.md, "Proxy server"); RabbitMQ and memcached never are.
 PROXIED = (Service.GALERA, Service.KEYSTONE, Service.GLANCE, Service.PLACEMENT)
 
+#: MiB of translated code that a VM under emulation may keep: at least what a boot of any image needs (200 to 260
+#: measured), since a full cache is thrown away whole. QEMU's own default is 1024, whatever the guest's size.
+_TRANSLATIONS_LEAST = 320
+
 #: One vote, not one per node: only a role's first node runs it.
 TIE_BREAKERS = frozenset({Service.GARBD})
 
@@ -85,6 +89,11 @@ class Node:
     def ip(self) -> IPv4Address:
         """Its address in the cloud network."""
         return self.nics[0].ip
+
+    @property
+    def translations(self) -> int:
+        """MiB of translated code that it may keep under emulation, beside its memory."""
+        return max(_TRANSLATIONS_LEAST, self.memory // 4)
 
 
 @dataclass(frozen=True, slots=True)
