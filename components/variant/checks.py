@@ -12,6 +12,7 @@ from components.variant.keys import AGENT_LIMIT
 from components.variant.model import (
     HOMES,
     MEMBERS,
+    CacheScope,
     Fencing,
     Membership,
     RoleSpec,
@@ -173,6 +174,16 @@ def managed(stack: Stack) -> Iterator[Finding]:
                 yield Finding("cluster.manages", str(service), rule, (_SERVICES, _key(spec, "membership")))
 
 
+def cache(stack: Stack) -> Iterator[Finding]:
+    if stack.cache is CacheScope.SHARED:
+        return
+    for spec in stack.roles:
+        apis = sorted(set(spec.services) & {Service.KEYSTONE, Service.GLANCE, Service.PLACEMENT})
+        if apis and Service.MEMCACHED not in spec.services:
+            rule = f"role {spec.role} runs {apis[0]} without a memcached of its own: add memcached there, or use shared"
+            yield Finding("cache", str(stack.cache), rule, (_key(spec, "services"),))
+
+
 def vips(stack: Stack) -> Iterator[Finding]:
     proxies, daemons = _running(stack, Service.HAPROXY), _running(stack, Service.KEEPALIVED)
     manager, needs = str(stack.vips.manager), (_SERVICES, "roles.*.membership")
@@ -271,6 +282,7 @@ CHECKS: tuple[Check, ...] = (
     services,
     numbers,
     managed,
+    cache,
     vips,
     fencing,
     timers,

@@ -71,7 +71,7 @@ def read(data: bytes) -> Document:
         found.problems.append(Problem((), f"column {mark.column + 1}", f"not YAML: {_reason(error)}", mark.line + 1))
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        character = f"character 0x{ord(str(error.character)):04x}"
+        character = f"character 0x{ord(text[error.position]):04x}"
         found.problems.append(Problem((), character, "not YAML: it does not allow this one", line))
     return found
 

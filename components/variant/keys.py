@@ -9,6 +9,7 @@ from typing import Any
 
 from components.variant.model import (
     MANAGEABLE,
+    CacheScope,
     ClusterOptions,
     Fencing,
     Hypervisor,
@@ -67,6 +68,12 @@ def _defaults(values: object, keys: Mapping[str, tuple[Rule, str]]) -> tuple[Key
 TOP: tuple[Key, ...] = (
     Key("variant", Choice.of(Variant), "the architecture; a label, what differs is in the other keys", required=True),
     Key("suite", Choice(SUITES), "the guests' Debian release", SUITES[0]),
+    Key(
+        "cache",
+        Choice.of(CacheScope),
+        "which memcached an API uses: all of them as one cache, or its own node's alone",
+        CacheScope.SHARED,
+    ),
     Key(
         "cloud",
         Text(STACK_NAME, "the name of the stack that this one is a fork of"),

@@ -68,6 +68,13 @@ class VipLayout(StrEnum):
     SHARED = "shared"
 
 
+class CacheScope(StrEnum):
+    """Which memcached an API uses: all of them as one cache, or the one on its own node alone."""
+
+    SHARED = "shared"
+    LOCAL = "local"
+
+
 class Fencing(StrEnum):
     """XVM: fence_xvm against the stack's own fence_virtd. NONE only where no Pacemaker cluster exists."""
 
@@ -184,6 +191,7 @@ class Stack:
     vips: Vips = field(default_factory=Vips)
     timers: Timers = field(default_factory=Timers)
     suite: str = "trixie"
+    cache: CacheScope = CacheScope.SHARED
     hypervisor: Hypervisor = field(default_factory=Hypervisor)
     fork_of: str | None = None
 
