@@ -18,8 +18,22 @@ CHECK_PORT = 9200
 REPLICATION_PORT = 4567
 #: Certificate, CA and key in one file: MariaDB and Galera each take from it what they need.
 CERTIFICATE = "/etc/mysql/halab.pem"
+DROP_IN = "/etc/systemd/system/mariadb.service.d/halab.conf"
 CONFIG = "/etc/mysql/mariadb.conf.d/99-halab.cnf"
 _CHECK = Path(__file__).parent / "files" / "galera_check.py"
+#: Under systemd: a member that finds no primary component tries again, for others may be on their way or be recovered;
+#: of what Debian runs after each start only the removal of the start's own files is left.
+SUPERVISED = """[Unit]
+StartLimitIntervalSec=0
+
+[Service]
+ExecStartPost=
+ExecStartPost=/bin/rm -f /run/mysqld/wsrep-start-position /run/mysqld/wsrep-new-cluster
+Restart=on-failure
+RestartSec=10
+TimeoutStartSec=900
+TimeoutStopSec=300
+"""
 CHECK_UNIT = """[Unit]
 Description=State of this node's Galera over HTTP
 After=network.target
@@ -105,10 +119,8 @@ def _files(topology: Topology, node: Node) -> tuple[File, ...]:
     return (
         File(CONFIG, config(topology, node), "root", "mysql", 0o640),
         File("/usr/local/lib/halab/galera_check.py", _CHECK.read_text()),
-        File(
-            "/etc/systemd/system/mariadb.service.d/halab.conf", "[Service]\nTimeoutStartSec=900\nTimeoutStopSec=300\n"
-        ),
         File("/etc/systemd/system/galera-check.service", CHECK_UNIT.format(address=node.ip, port=CHECK_PORT)),
+        *(() if topology.managed(Service.GALERA) else (File(DROP_IN, SUPERVISED),)),
     )
 
 

@@ -57,13 +57,13 @@ may_bootstrap() {
     grep -q '^safe_to_bootstrap: 1' "$state"
 }
 
-# Without Pacemaker one member, BOOTSTRAP, makes the cluster, and only while no other is up.
+# Without Pacemaker one member, BOOTSTRAP, makes the cluster, and only while no other is up. The unit reads the file on
+# its way up and removes it; one that stays would make another cluster at the next start.
 start() {
     if [ -n "$BOOTSTRAP" ] && ! systemctl is-active --quiet mariadb && ! elsewhere; then
-        may_bootstrap || fail "another member went down last; run galera_new_cluster on the one whose" \
-            "/var/lib/mysql/grastate.dat says safe_to_bootstrap: 1, then repeat"
-        trap 'systemctl unset-environment _WSREP_NEW_CLUSTER' EXIT
-        systemctl set-environment _WSREP_NEW_CLUSTER=--wsrep-new-cluster
+        may_bootstrap || fail "no member is up, and this one was not the last to go down; run ./halab recover"
+        trap 'rm -f /run/mysqld/wsrep-new-cluster' EXIT
+        printf '_WSREP_NEW_CLUSTER=--wsrep-new-cluster\n' >/run/mysqld/wsrep-new-cluster
     fi
     converge_unit mariadb.service "$CONFIG" "$CERTIFICATE"
     retry_until 600 "this node to be Synced" synced

@@ -14,6 +14,15 @@ from components.variant import Service
 
 RECIPE = Recipe(Path(__file__).with_suffix(".sh"))
 CERTIFICATE = "/etc/halab/garbd.pem"
+#: It ends where it reaches no member, and members come and go.
+DROP_IN = """[Unit]
+StartLimitIntervalSec=0
+
+[Service]
+StateDirectory=garbd
+Restart=on-failure
+RestartSec=10
+"""
 
 
 def config(topology: Topology, node: Node) -> str:
@@ -41,7 +50,10 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         recipe=RECIPE,
         action="configure",
         env=env,
-        files=(File("/etc/default/garb", config(topology, node)),),
+        files=(
+            File("/etc/default/garb", config(topology, node)),
+            File("/etc/systemd/system/garb.service.d/halab.conf", DROP_IN),
+        ),
         secrets=frozenset({CA_PEM, ENDPOINT_PEM}),
         after=frozenset({f"machine.secrets@{node.name}"}),
     )

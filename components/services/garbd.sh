@@ -3,7 +3,8 @@
 
 configure() {
     secret_file CA_PEM "$CA_FILE" root root 0644
-    secret_file ENDPOINT_PEM "$CERTIFICATE" root "$(id -gn _garbd)" 0640
+    secret_file ENDPOINT_PEM "$CERTIFICATE" _galera root 0400
+    reload_units garb.service
     say "garbd: configured"
 }
 

@@ -14,6 +14,13 @@ from components.variant import Service
 
 RECIPE = Recipe(Path(__file__).with_suffix(".sh"))
 CERTIFICATE = "/etc/haproxy/endpoint.pem"
+#: Where HAProxy answers for itself, to who holds the VIPs on its node.
+HEALTH_ADDRESS, HEALTH_PORT = "127.0.0.1", 8404
+_HEALTH = f"""listen health
+    bind {HEALTH_ADDRESS}:{HEALTH_PORT}
+    mode http
+    http-request return status 200
+"""
 _FRONTED = (galera.PART, keystone.PART, glance.PART, placement.PART)
 _HEAD = """global
     log /dev/log local0 notice
@@ -82,7 +89,8 @@ def _proxy(topology: Topology, listener: Listener) -> str:
 
 def config(topology: Topology) -> str:
     """haproxy.cfg, the same on every node; every proxy is named after its service."""
-    return "\n".join([_HEAD, *(_proxy(topology, listener) for listener in listeners(topology))])
+    health = [_HEALTH] if topology.running(Service.KEEPALIVED) else []
+    return "\n".join([_HEAD, *health, *(_proxy(topology, listener) for listener in listeners(topology))])
 
 
 def steps(topology: Topology) -> tuple[Step, ...]:

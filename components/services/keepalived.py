@@ -6,24 +6,39 @@ from pathlib import Path
 
 from components.parts import ServicePart
 from components.recipe import File, Recipe
+from components.services import haproxy
 from components.steps import Step, on, starts
 from components.topology import Node, Topology, Vip
 from components.variant import Service
 
 RECIPE = Recipe(Path(__file__).with_suffix(".sh"))
 PASSWORD = "VRRP_AUTH"
+CHECK = "/usr/local/lib/halab/haproxy_check"
+_CHECK = Path(__file__).parent / "files" / "haproxy_check.sh"
+#: A HAProxy that ends is noticed at once by its process, one that hangs by its silence.
 _HEAD = """global_defs {{
     router_id {name}
     vrrp_version 2
     vrrp_garp_master_refresh 30
     vrrp_garp_master_refresh_repeat 1
     max_auto_priority 50
+    script_user nobody nogroup
+    enable_script_security
 }}
 
 vrrp_track_process haproxy {{
     process haproxy
     quorum 1
     delay 1
+    weight 0
+}}
+
+vrrp_script haproxy_answers {{
+    script "{check} {address} {port}"
+    interval 3
+    timeout 10
+    fall 2
+    rise 1
     weight 0
 }}
 """
@@ -56,6 +71,9 @@ vrrp_instance {vip.name} {{
     track_process {{
         haproxy
     }}
+    track_script {{
+        haproxy_answers
+    }}
 }}
 """
 
@@ -63,7 +81,8 @@ vrrp_instance {vip.name} {{
 def config(topology: Topology, node: Node) -> str:
     """keepalived.conf of a node; CLOUD stands for the interface that has the node's cloud address."""
     instances = [_instance(topology, node, vip) for vip in topology.vips if node.name in vip.nodes]
-    return _HEAD.format(name=node.name) + "".join(instances)
+    head = _HEAD.format(name=node.name, check=CHECK, address=haproxy.HEALTH_ADDRESS, port=haproxy.HEALTH_PORT)
+    return head + "".join(instances)
 
 
 def steps(topology: Topology) -> tuple[Step, ...]:
@@ -75,7 +94,10 @@ def steps(topology: Topology) -> tuple[Step, ...]:
             recipe=RECIPE,
             action="configure",
             env={"ADDRESS": str(node.ip)},
-            files=(File("/etc/keepalived/halab.conf.in", config(topology, node), mode=0o600),),
+            files=(
+                File("/etc/keepalived/halab.conf.in", config(topology, node), mode=0o600),
+                File(CHECK, _CHECK.read_text(), mode=0o755),
+            ),
             secrets=frozenset({PASSWORD}),
             after=frozenset({f"machine.secrets@{node.name}"}),
         )

@@ -27,7 +27,6 @@ requirepass @{{{PASSWORD}}}
 masterauth @{{{PASSWORD}}}
 dir /var/lib/redis
 appendonly yes
-min-replicas-max-lag 10
 supervised systemd
 {replica}"""
 
