@@ -41,8 +41,13 @@ def look(workspace: Workspace) -> status.Report:
 
 async def _ask(workspace: Workspace, vms: Mapping[str, str]) -> dict[str, NodeAnswer]:
     async with cloud.remote(workspace) as remote:
-        asked = [_one(workspace, remote, name, vm) for name, vm in vms.items()]
-        return dict(zip(vms, await asyncio.gather(*asked), strict=True))
+        return await ask(workspace, remote, vms)
+
+
+async def ask(workspace: Workspace, remote: Remote, vms: Mapping[str, str]) -> dict[str, NodeAnswer]:
+    """Every node at once. `vms`: node to libvirt's word for its VM."""
+    asked = [_one(workspace, remote, name, vm) for name, vm in vms.items()]
+    return dict(zip(vms, await asyncio.gather(*asked), strict=True))
 
 
 async def _one(workspace: Workspace, remote: Remote, name: str, vm: str) -> NodeAnswer:

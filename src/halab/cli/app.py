@@ -7,7 +7,22 @@ import sys
 import typer
 
 from components.variant import StackError
-from halab.cli import console, doctor, down, fence_daemon, graph, image, logs, preview, ssh, status, test, up, verify
+from halab.cli import (
+    console,
+    doctor,
+    down,
+    fault,
+    fence_daemon,
+    graph,
+    image,
+    logs,
+    preview,
+    ssh,
+    status,
+    test,
+    up,
+    verify,
+)
 from halab.errors import DONE, FAILED, REFUSED, HalabError
 
 app = typer.Typer(
@@ -24,6 +39,7 @@ app = typer.Typer(
 )
 for module in (up, down, preview, status, verify, ssh, console, logs, doctor, graph, test):
     module.register(app)
+app.add_typer(fault.app, name="fault")
 app.add_typer(image.app, name="image")
 app.add_typer(fence_daemon.app, name="fence-daemon", hidden=True)
 

@@ -1,0 +1,297 @@
+"""Faults on purpose: which there are, and what one does to a cloud."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import secrets
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from rich.console import Console
+
+from components import services
+from components.parts import Listener
+from components.variant import Service
+from halab import hypervisors, status
+from halab.actions import cloud
+from halab.actions import status as status_action
+from halab.display import fault as display
+from halab.display import text
+from halab.errors import DONE, FAILED, HalabError, RefusedError
+from halab.fault import course, faults, result
+from halab.fault.course import Conductor, Course, Look, Means
+from halab.fault.faults import Fault, Scene
+from halab.fault.outage import ProbeSummary, summary
+from halab.fault.power import Power
+from halab.fault.probe import Https, Loop, Ping, Probe, Row, Token
+from halab.fault.result import Result
+from halab.host.probe import virt_type
+from halab.keys import Keys
+from halab.remote import Remote
+from halab.verify.context import Context, script
+from halab.workspace import Workspace
+
+#: Seconds for one answer, by what runs the guests: an emulated one needs a second for what a real one does at once.
+PROBE_LIMIT = {"kvm": 2.0, "qemu": 5.0}
+#: Seconds for a login by password, once, before the fault.
+_LOGIN = 120.0
+#: The longest that a service's own monitor waits between two looks (components/services/*.py), seconds.
+_MONITOR = 45.0
+_USER = "halab_fault"
+_MAKE = """mysql <<SQL
+DROP DATABASE IF EXISTS $user;
+CREATE DATABASE $user;
+CREATE TABLE $user.probe (n BIGINT PRIMARY KEY) ENGINE=InnoDB;
+CREATE OR REPLACE USER '$user'@'%' IDENTIFIED BY '$password' REQUIRE SSL;
+GRANT ALL ON $user.* TO '$user'@'%';
+SQL
+"""
+_READ = 'mysql -N -B -e "SET SESSION wsrep_sync_wait=1; SELECT n FROM $user.probe"\n'
+_DROP = "mysql -e \"DROP USER IF EXISTS '$user'@'%'; DROP DATABASE IF EXISTS $user\"\n"
+#: Which VMs a cluster would have records of: `crm_resource --cleanup` without a resource forgets all failures.
+_FORGET = "crm_resource --cleanup >/dev/null 2>&1\n"
+
+
+@dataclass(frozen=True, slots=True)
+class FaultOptions:
+    """`limit`: seconds until all must be well again; `seed`: of what is left to chance, None for a new one."""
+
+    restore: bool = True
+    seed: int | None = None
+    limit: float = 1800.0
+    json: bool = False
+
+
+def show(workspace: Workspace, *, as_json: bool) -> int:
+    topology = workspace.topology
+    if as_json:
+        rows = [
+            {
+                "name": fault.name,
+                "does": fault.does,
+                "expects": fault.expects,
+                "applies": not fault.lacking(topology),
+                "why_not": fault.lacking(topology),
+                "goals": dict(fault.goals(topology)),
+            }
+            for fault in faults.FAULTS
+        ]
+        print(json.dumps({"stack": workspace.stack, "faults": rows}, indent=1))
+    else:
+        text.console().print(display.listing(topology))
+    return DONE
+
+
+def named(workspace: Workspace, name: str) -> Fault:
+    """Raises RefusedError for a fault that there is not, or not in this topology."""
+    try:
+        fault = faults.find(name)
+    except KeyError:
+        known = ", ".join(fault.name for fault in faults.FAULTS)
+        raise RefusedError(f"NAME: {name!r}: there are {known}") from None
+    if lacking := fault.lacking(workspace.topology):
+        raise RefusedError(f"NAME: {name!r}: not in stack {workspace.stack}: {lacking}")
+    return fault
+
+
+def run(workspace: Workspace, name: str, options: FaultOptions) -> int:
+    fault = named(workspace, name)
+    console = text.console(error=options.json)
+    if options.restore:
+        _restore(workspace, console)
+    hypervisor = hypervisors.reach(workspace)
+    record = workspace.record()
+    assert record is not None, "reach() refuses a stack without a record"
+    seed = secrets.randbelow(2**31) if options.seed is None else options.seed
+    uri = hypervisor.uri if hypervisor else record.hypervisor
+    found = asyncio.run(_Run(workspace, fault, uri, seed, options, console).carry_out())
+    path = result.write(workspace, found)
+    if options.json:
+        print(json.dumps(asdict(found), indent=1))
+    else:
+        console.print()
+        console.print(display.outcome(found))
+        console.print(f"kept in {path}")
+    return DONE if found.ok else FAILED
+
+
+def _restore(workspace: Workspace, console: Console) -> None:
+    """A process of its own: this one must have a single thread when it enters the stack's network."""
+    console.print(f"restoring {workspace.stack} (leave it out with --no-restore)")
+    command = [sys.executable, "-P", "-m", "halab", "snapshot", "restore", "--stack", workspace.stack]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
+    if done.returncode:
+        raise HalabError(
+            f"{workspace.stack}: no fault without its restore, which ended with {done.returncode}; "
+            f"save one first (./halab snapshot save), or run the fault with --no-restore"
+        )
+
+
+class _Run:
+    """One fault on one cloud, from this process, which is where the cloud's addresses are."""
+
+    def __init__(
+        self, workspace: Workspace, fault: Fault, uri: str, seed: int, options: FaultOptions, console: Console
+    ) -> None:
+        self._workspace, self._fault, self._seed, self._options = workspace, fault, seed, options
+        self._console, self._power = console, Power(workspace.topology, uri)
+        asked = workspace.topology.stack.hypervisor.domain_type
+        self._accelerator = virt_type(workspace.state).domain_type if asked == "auto" else asked
+        self._limit = PROBE_LIMIT[self._accelerator]
+        self._keys: Keys = cloud.keys(workspace)
+        self._password = secrets.token_hex(16)
+
+    async def carry_out(self) -> Result:
+        topology = self._workspace.topology
+        began = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        maker = topology.running(Service.GALERA)[0].name
+        async with cloud.remote(self._workspace) as remote:
+            await remote.run(maker, script(_MAKE, user=_USER, password=self._password))
+            try:
+                row, probes = await asyncio.to_thread(self._probes)
+                with Loop(probes) as loop:
+                    done, summaries = await self._watched(remote, loop)
+                rows = {int(n) for n in (await remote.run(maker, script(_READ, user=_USER))).split()}
+            finally:
+                await remote.execute(maker, script(_DROP, user=_USER), limit=60.0)
+            checks = await self._checks(remote)
+        lost = len(set(row.acknowledged) - rows)
+        failed = [str(check["check"]) for check in checks if not check["ok"]]
+        problems = [
+            done.problem,
+            f"{lost} confirmed writes are gone" if lost else "",
+            f"fails after the fault: {'; '.join(failed)}" if failed else "",
+        ]
+        told = "; ".join(problem for problem in problems if problem)
+        return result.from_course(
+            done,
+            summaries,
+            fault=self._fault.name,
+            stack=self._workspace.stack,
+            variant=str(topology.stack.variant),
+            began=began,
+            seed=self._seed,
+            ok=not told,
+            problem=told,
+            goals=dict(self._fault.goals(topology)),
+            acknowledged=len(row.acknowledged),
+            lost=lost,
+            checks=checks,
+            probe_limit=self._limit,
+            accelerator=self._accelerator,
+            host=result.host(),
+            versions=result.versions(self._workspace),
+            key=result.stack_key(self._workspace),
+        )
+
+    def _probes(self) -> tuple[Row, Mapping[str, Probe]]:
+        """Logs in once: raises HalabError where that is not possible."""
+        topology, ca, limit = self._workspace.topology, self._keys.ca, self._limit
+        database, identity = topology.vip(Service.GALERA), topology.vip(Service.KEYSTONE)
+        galera, keystone = self._listener(Service.GALERA), self._listener(Service.KEYSTONE)
+        name = topology.endpoint_host(Service.KEYSTONE)
+        https = Https(str(identity.ip), keystone.port, name, ca, limit)
+        row = Row(str(database.ip), galera.port, _USER, self._password, ca, limit)
+        try:
+            token = Token(https, self._keys.secrets.value("KEYSTONE_ADMIN"), _LOGIN)
+        except (OSError, ValueError) as error:
+            raise HalabError(f"no token through {identity.ip} before the fault: {error}; see ./halab status") from None
+        ping = Ping(str(database.ip), limit)
+        return row, {"ping": ping, "api": https, "token": token, "database": row}
+
+    def _listener(self, service: Service) -> Listener:
+        make = services.PARTS[service].listener
+        assert make is not None, f"{service} is behind HAProxy (topology.PROXIED)"
+        return make(self._workspace.topology)
+
+    async def _watched(self, remote: Remote, loop: Loop) -> tuple[Course, Mapping[str, ProbeSummary]]:
+        """The fault between a calm and a calm, and what each probe saw of it."""
+        timers = self._workspace.topology.stack.timers
+        conductor = Conductor(
+            self._fault,
+            loop,
+            Means(lambda: self._look(remote), self._power.vms, lambda: self._forget(remote)),
+            settle=course.settle(timers.token / 1000, _MONITOR),
+            limit=self._options.limit,
+            tell=lambda at, what: self._console.print(f"{at:7.1f} s  {what}"),
+        )
+        self._console.print(f"{self._fault.name}: {self._fault.does}; seed {self._seed}")
+        scene = await self._scene(remote, conductor)
+        await conductor.calm()
+        done = await conductor.carry_out(scene)
+        samples = loop.samples(conductor.zero)
+        return done, {name: summary(found, done.ended) for name, found in samples.items()}
+
+    async def _scene(self, remote: Remote, conductor: Conductor) -> Scene:
+        """Raises HalabError for a cloud that is not well."""
+        topology = self._workspace.topology
+        answers, report = await self._report(remote)
+        if not report.well:
+            raise HalabError(
+                f"{self._workspace.stack} is not well before the fault: {_trouble(report)}; ./halab status"
+            )
+        owners = {vip.name: vip.owner for vip in report.vips}
+        stats = answers[owners[topology.vip(Service.GALERA).name]].said.get("haproxy", "")
+        writer = faults.active_backend(stats, Service.GALERA)
+        if not writer:
+            raise HalabError(f"HAProxy names no active database backend; it says: {stats[:200]!r}")
+        return Scene(
+            topology=topology,
+            power=self._power,
+            run=remote.run,
+            strike=conductor.strike,
+            owners=owners,
+            writer=writer,
+            recover=self._recover,
+            chance=random.Random(self._seed),
+        )
+
+    async def _report(self, remote: Remote) -> tuple[Mapping[str, status.NodeAnswer], status.Report]:
+        vms = {name: vm.state for name, vm in (await asyncio.to_thread(self._power.vms)).items()}
+        answers = await status_action.ask(self._workspace, remote, vms)
+        record = self._workspace.record()
+        return answers, status.report(self._workspace.topology, answers, record.fenced if record else {})
+
+    async def _look(self, remote: Remote) -> Look:
+        _, report = await self._report(remote)
+        members = all(line.well for lines in (report.nodes, report.vips, report.services) for line in lines)
+        records = all(" failed on " in problem for problem in report.problems)
+        return Look(report.well, "" if report.well else _trouble(report), members and records and not report.well)
+
+    async def _forget(self, remote: Remote) -> None:
+        for cluster in self._workspace.topology.clusters:
+            await remote.run(cluster.members[0].name, _FORGET)
+
+    async def _recover(self) -> None:
+        raise HalabError("all nodes are on again; no cluster manages them: ./halab recover")
+
+    async def _checks(self, remote: Remote) -> tuple[Mapping[str, object], ...]:
+        """What is too dear to ask every half second: a quorum queue through each RabbitMQ, Galera on each node."""
+        from halab import verify
+        from halab.verify.questions import database, messaging
+
+        context = Context(
+            topology=self._workspace.topology, run=remote.run, secrets=self._keys.secrets, ca=self._keys.ca
+        )
+        report = await verify.run(context, (database.component, messaging.quorum_queue))
+        return tuple({"check": f.check, "ok": f.ok, "evidence": f.evidence} for f in report.findings)
+
+
+def _trouble(report: status.Report) -> str:
+    """One line of what a report shows in red."""
+    found = [f"{node.name}: {node.problem or node.cluster or node.vm}" for node in report.nodes if not node.well]
+    found += [f"VIP {vip.name} is held by {vip.owner}" for vip in report.vips if not vip.well]
+    found += [
+        f"{service.service} on {member.node}: {member.state}"
+        for service in report.services
+        for member in service.members
+        if not member.well
+    ]
+    found += [f"{one.target}: fence devices not started" for one in report.fencing if not one.started]
+    found += report.problems
+    return "; ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")

@@ -1,0 +1,50 @@
+"""halab fault"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from halab.cli import options
+
+HELP = options.prose(
+    """Break a cloud on purpose and measure, from outside, what its clients notice.
+
+Four clients ask every half second: a ping of the database's VIP, a GET of keystone's API, a new token, a row written
+and read. An outage lasts from the first question that failed to the first of three that were answered."""
+)
+
+app = typer.Typer(
+    help=HELP,
+    no_args_is_help=True,
+    epilog="Examples: ./halab fault list · ./halab fault run vip-owner-off · "
+    "./halab fault run all-off --seed 7 --no-restore · docs: docs/faults.md",
+)
+
+
+@app.command("list")
+def list_(stack: options.Stack = options.DEFAULT_STACK, as_json: options.Json = False) -> int:
+    """The faults: what each does, what is to come of it, and its goals for this stack."""
+    from halab.actions.fault import show
+
+    return show(options.workspace(stack), as_json=as_json)
+
+
+@app.command(
+    "run", epilog="Exit code 1 when the cloud is not well again within the limit, or a confirmed write is lost."
+)
+def run(
+    name: Annotated[str, typer.Argument(help="One of ./halab fault list.")],
+    stack: options.Stack = options.DEFAULT_STACK,
+    restore: Annotated[
+        bool, typer.Option("--restore/--no-restore", help="Begin with ./halab snapshot restore.")
+    ] = True,
+    seed: Annotated[int | None, typer.Option(help="What is left to chance (an order), repeated.")] = None,
+    limit: Annotated[int, typer.Option(min=60, metavar="SECONDS", help="Until then all must be well again.")] = 1800,
+    as_json: options.Json = False,
+) -> int:
+    """One fault, from a cloud that is well to a cloud that is well again; the result is kept for ./halab compare."""
+    from halab.actions.fault import FaultOptions, run
+
+    return run(options.workspace(stack), name, FaultOptions(restore, seed, limit, as_json))

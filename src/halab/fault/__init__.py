@@ -1,0 +1,1 @@
+"""Faults on purpose, and what a client of the cloud notices of them."""
