@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
-from components.variant import IMAGES, Membership, Role, Service, Stack, VipLayout, VipManager
+from components.variant import Membership, Role, Service, Stack, VipLayout, VipManager, image
 
 #: First host of each role's block in the cloud network; blocks never overlap (variant._ROLE_DEFAULTS bounds counts).
 _BLOCKS = {
@@ -33,8 +33,8 @@ PROXIED = (Service.GALERA, Service.KEYSTONE, Service.GLANCE, Service.PLACEMENT)
 #: measured), since a full cache is thrown away whole. QEMU's own default is 1024, whatever the guest's size.
 _TRANSLATIONS_LEAST = 320
 
-#: One vote, not one per node: only a role's first node runs it.
-TIE_BREAKERS = frozenset({Service.GARBD})
+#: Whose quorum a service's one vote is for: only a role's first node runs it.
+TIE_BREAKERS = {Service.GARBD: Service.GALERA, Service.TIEBREAKER: Service.RABBITMQ}
 
 
 def digest(*parts: str) -> bytes:
@@ -157,6 +157,11 @@ class Topology:
         """The nodes that run a service; empty if the stack has none."""
         return tuple(node for node in self.nodes if service in node.services)
 
+    def voters(self, service: Service) -> tuple[Node, ...]:
+        """The nodes that count for a service's quorum: those that run it, and those that only break ties for it."""
+        votes = {service, *(vote for vote, other in TIE_BREAKERS.items() if other is service)}
+        return tuple(sorted((n for n in self.nodes if votes & set(n.services)), key=lambda n: service not in n.services))
+
     def role(self, role: Role) -> tuple[Node, ...]:
         return tuple(node for node in self.nodes if node.role is role)
 
@@ -226,7 +231,7 @@ def _nodes(stack: Stack, cloud: Network, outer: Network) -> Iterable[Node]:
                 memory=spec.memory,
                 vcpus=spec.vcpus,
                 disk=spec.disk,
-                image=IMAGES[spec.role],
+                image=image(spec.role, spec.services),
                 services=tuple(s for s in spec.services if s not in TIE_BREAKERS or ordinal == 1),
                 cluster=spec.cluster,
                 membership=spec.membership,

@@ -6,7 +6,6 @@
 
 from components.variant.model import (
     HOMES,
-    IMAGES,
     MANAGEABLE,
     CacheScope,
     ClusterOptions,
@@ -23,6 +22,7 @@ from components.variant.model import (
     VipLayout,
     VipManager,
     Vips,
+    image,
 )
 from components.variant.problems import StackError
 from components.variant.reading import CONFIG_KEY, load, parse, stack_file
@@ -30,7 +30,6 @@ from components.variant.reading import CONFIG_KEY, load, parse, stack_file
 __all__ = [
     "CONFIG_KEY",
     "HOMES",
-    "IMAGES",
     "MANAGEABLE",
     "CacheScope",
     "ClusterOptions",
@@ -48,6 +47,7 @@ __all__ = [
     "VipLayout",
     "VipManager",
     "Vips",
+    "image",
     "load",
     "parse",
     "stack_file",

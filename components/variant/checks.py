@@ -20,6 +20,7 @@ from components.variant.model import (
     Stack,
     VipLayout,
     VipManager,
+    image,
 )
 
 #: Corosync's documented limit of full members (ha-openstack.md, "Overall Design").
@@ -44,6 +45,7 @@ _NEEDS = {
     Service.KEYSTONE: 85,
     Service.GLANCE: 85,
     Service.PLACEMENT: 85,
+    Service.TIEBREAKER: 80,
 }
 #: First gateway's place in the outer network, and the length of the network that `auto` gives (components/topology.py).
 OUTER_FIRST, OUTER_LENGTH = 10, 24
@@ -79,7 +81,13 @@ def membership(stack: Stack) -> Iterator[Finding]:
             yield Finding(_key(spec, "membership"), spec.membership, rule, needs)
         if spec.cluster is not None and spec.membership is Membership.NONE:
             yield Finding(_key(spec, "cluster"), spec.cluster, "needs membership: full or remote beside it", needs)
-        if spec.role not in MEMBERS[spec.membership]:
+        if spec.membership is Membership.REMOTE and image(spec.role, spec.services) != image(spec.role, ()):
+            rule = (
+                f"no image has pacemaker_remote and {', '.join(spec.services)}: the controllers' has pacemaker, whose "
+                "package excludes it; leave cluster and membership out, or the services to another role"
+            )
+            yield Finding(_key(spec, "membership"), spec.membership, rule, (*needs, _key(spec, "services")))
+        elif spec.role not in MEMBERS[spec.membership]:
             roles = ", ".join(sorted(MEMBERS[spec.membership]))
             rule = f"the image of role {spec.role} has no packages for it; it is for {roles}"
             yield Finding(_key(spec, "membership"), spec.membership, rule, needs)
@@ -137,21 +145,22 @@ def services(stack: Stack) -> Iterator[Finding]:
 
 def numbers(stack: Stack) -> Iterator[Finding]:
     """How many nodes each service needs."""
-    garbd = len(_running(stack, Service.GARBD))
-    for spec in _running(stack, Service.GALERA):
-        votes = spec.count + garbd
-        if spec.count < 2 or votes % 2 == 0:
-            rule = f"galera needs an odd number of votes, 3 or more, and has {votes}"
-            if spec.count == 2:
-                rule += "; a third node, or garbd on another role for the third vote"
-            elif garbd:
-                rule += "; an even number of nodes, or no garbd"
-            yield Finding(_key(spec, "count"), spec.count, rule, (_SERVICES,))
-    for spec in _running(stack, Service.GARBD):
-        if Service.GALERA in spec.services:
-            rule = "its vote is worth something only away from galera: give it to another role"
-            yield Finding(_key(spec, "services"), "garbd", rule, ())
-    least = {Service.RABBITMQ: 2, Service.REDIS: 3, Service.HAPROXY: 2}
+    for service, breaker in ((Service.GALERA, Service.GARBD), (Service.RABBITMQ, Service.TIEBREAKER)):
+        ties = len(_running(stack, breaker))
+        for spec in _running(stack, service):
+            votes = spec.count + ties
+            if spec.count < 2 or votes % 2 == 0:
+                rule = f"{service} needs an odd number of votes, 3 or more, and has {votes}"
+                if spec.count == 2:
+                    rule += f"; a third node, or {breaker} on another role for the third vote"
+                elif ties:
+                    rule += f"; an even number of nodes, or no {breaker}"
+                yield Finding(_key(spec, "count"), spec.count, rule, (_SERVICES,))
+        for spec in _running(stack, breaker):
+            if service in spec.services:
+                rule = f"its vote is worth something only away from {service}: give it to another role"
+                yield Finding(_key(spec, "services"), str(breaker), rule, ())
+    least = {Service.REDIS: 3, Service.HAPROXY: 2}
     for service, number in least.items():
         for spec in _running(stack, service):
             if spec.count < number:

@@ -54,6 +54,7 @@ class Service(StrEnum):
     KEEPALIVED = "keepalived"
     REDIS = "redis"
     GARBD = "garbd"
+    TIEBREAKER = "rabbitmq-tiebreaker"
 
 
 class VipManager(StrEnum):
@@ -82,13 +83,28 @@ class Fencing(StrEnum):
     NONE = "none"
 
 
-#: Which image a role's nodes boot.
+#: The image of a role's nodes where it has what they run.
 IMAGES: Mapping[Role, str] = {
     **dict.fromkeys(Role, "controller"),
     Role.COMPUTE: "compute",
     Role.STORAGE: "storage",
     Role.GATEWAY: "gateway",
 }
+#: The services whose packages each image has.
+CARRIES: Mapping[str, frozenset[Service]] = {
+    "controller": frozenset(Service) - {Service.NFS, Service.GATEWAY},
+    "compute": frozenset(),
+    "storage": frozenset({Service.NFS}),
+    "gateway": frozenset({Service.GATEWAY}),
+}
+
+
+def image(role: Role, services: Iterable[Service]) -> str:
+    """The image of a role's nodes: the role's own, or the controllers' for what only that one has."""
+    own = IMAGES[role]
+    return own if CARRIES[own].issuperset(services) else "controller"
+
+
 
 
 #: The services that Pacemaker has a resource for.
@@ -109,7 +125,8 @@ HOMES: Mapping[Service, frozenset[Role]] = {
     Service.NFS: frozenset({Role.STORAGE}),
     Service.GATEWAY: frozenset({Role.GATEWAY}),
 }
-#: Which roles can belong to a cluster, and how: the packages of members and remote nodes exclude each other.
+#: Which roles can belong to a cluster, and how: the packages of members and remote nodes exclude each other, so that
+#: the controllers' image has no pacemaker_remote.
 MEMBERS: Mapping[Membership, frozenset[Role]] = {
     Membership.FULL: _PLATFORM,
     Membership.REMOTE: frozenset({Role.COMPUTE}),
