@@ -9,30 +9,48 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
+import yaml
+
 from components.steps import StepGraph
 from components.topology import Topology, derive
-from components.variant import Variant, load
+from components.variant import CONFIG_KEY, StackError, Variant, load, parse, stack_file
 from halab.embedded.hypervisor.paths import Paths, state_folder
 from halab.errors import RefusedError
 
 #: The variants that `up` can build today; the others can be previewed and drawn.
 BUILDABLE = frozenset({Variant.COLLAPSED})
+DESCRIPTION = "stack.yaml"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """What must be known about a stack that is up: `hypervisor` is "embedded" or a libvirt URI, `engine` its name.
 
-    `fenced`: fence device to the seconds of its proof; `verified`: when the last verification passed (UTC, ISO 8601).
+    `fenced`: fence device to the seconds of its proof. Times are UTC, ISO 8601: `since` of the first up, by the user
+    `owner`; `built` of the last run of the program that did all it should; `verified` of the last verification that
+    passed. "" where that is not so (yet).
     """
 
     hypervisor: str = ""
     engine: str = ""
     fenced: Mapping[str, float] = field(default_factory=dict)
     verified: str = ""
+    owner: str = ""
+    since: str = ""
+    built: str = ""
+
+
+def read_record(file: Path) -> Record | None:
+    """A stack's record, None where there is none that can be read."""
+    try:
+        found = json.loads(file.read_text())
+        return Record(**{key: found[key] for key in Record.__dataclass_fields__ if key in found})
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 @dataclass(frozen=True)
@@ -48,9 +66,36 @@ class Workspace:
         """Raises StackError with every problem of the stack's file."""
         return cls(project, derive(load(project, stack)), state_folder())
 
+    @classmethod
+    def standing(cls, project: Path, stack: str, state: Path | None = None) -> Workspace:
+        """The stack as it was last brought up, else by its file. Raises StackError when there is neither."""
+        folder = state or state_folder()
+        kept = Paths.of(stack, folder).root / DESCRIPTION
+        try:
+            described = yaml.safe_load(kept.read_text())["config"][CONFIG_KEY]
+            return cls(project, derive(parse(stack, described, str(kept))), folder)
+        except (OSError, yaml.YAMLError, KeyError, TypeError, StackError):
+            return cls(project, derive(load(project, stack)), folder)
+
     @property
     def stack(self) -> str:
         return self.topology.stack.name
+
+    @property
+    def description(self) -> Path:
+        """The stack file as it was at the last up: what is there, whatever becomes of the file."""
+        return self.paths.root / DESCRIPTION
+
+    @property
+    def file(self) -> Path:
+        """The stack file, else what is kept of it."""
+        own = stack_file(self.project, self.stack)
+        return own if own.exists() else self.description
+
+    @property
+    def up_lock(self) -> Path:
+        """Held by the up that builds the stack."""
+        return self.paths.root.parent / f".{self.stack}.up.lock"
 
     @cached_property
     def plan(self) -> StepGraph:
@@ -93,11 +138,7 @@ class Workspace:
 
     def record(self) -> Record | None:
         """None when the stack was never brought up, or is down."""
-        try:
-            found = json.loads(self.record_file.read_text())
-        except (FileNotFoundError, ValueError):
-            return None
-        return Record(**{key: found[key] for key in Record.__dataclass_fields__ if key in found})
+        return read_record(self.record_file)
 
     def note(self, **changes: object) -> Record:
         """Change the record on disk."""
@@ -142,6 +183,11 @@ class Workspace:
             return path.read_text().strip()
         except OSError as error:
             raise RefusedError(f"PULUMI_CONFIG_PASSPHRASE_FILE: {path}: {error.strerror}") from None
+
+
+def now() -> str:
+    """As records write the time: UTC, ISO 8601, whole seconds."""
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -12,12 +12,15 @@ from rich.text import Text
 from halab import hypervisors
 from halab.display import text
 from halab.display.model import table
+from halab.embedded.provider import ProviderError
 from halab.errors import DONE, REFUSED, RefusedError
 from halab.host import doctor as host
 from halab.host import pulumi_cli
 from halab.host.doctor import Check, Demand, Verdict
+from halab.stacks import admission, budget
 from halab.workspace import Workspace
 
+_ROOM = frozenset({"memory", "cgroup", "disk"})
 _STYLES = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
 
 
@@ -27,7 +30,7 @@ def run(workspace: Workspace, *, install: bool, yes: bool, as_json: bool) -> int
     if install or yes:
         packages(workspace, embedded, yes, console, test=True)
         _pulumi(yes, console)
-    checks = host.examine(demand(workspace, embedded))
+    checks = [*host.examine(demand(workspace, embedded)), *_beside_others(workspace)]
     if as_json:
         rows = [{"name": c.name, "verdict": str(c.verdict), "seen": c.seen, "mend": c.mend} for c in checks]
         print(json.dumps({"ok": not host.failed(checks), "checks": rows}, indent=1))
@@ -52,7 +55,8 @@ def require(workspace: Workspace, hypervisor: hypervisors.Choice, yes: bool, con
         for check in checks:
             if check.verdict is Verdict.WARN:
                 console.print(Text.assemble(("note: ", "yellow"), f"{check.name}: {_short(check.seen)}"))
-    if bad := host.failed(checks):
+    # Whether there is room is for the admission to say, which knows the other stacks.
+    if bad := [check for check in host.failed(checks) if check.name not in _ROOM]:
         console.print(findings(bad))
         raise RefusedError(
             f"this host lacks {', '.join(c.name for c in bad)} (above); nothing was created; "
@@ -64,13 +68,25 @@ def _short(text: str, limit: int = 100) -> str:
     return text if len(text) <= limit else f"{text[:limit]}… (./halab doctor has it all)"
 
 
+def _beside_others(workspace: Workspace) -> list[Check]:
+    """What would stand against an up, of the other stacks on this host and of its networks."""
+    try:
+        at = hypervisors.choose(workspace).name
+        found = admission.look(workspace, at, admission.emulates(workspace))
+    except (RefusedError, ProviderError) as error:
+        return [Check("other stacks", Verdict.FAIL, str(error), "see above")]
+    bad = [Check("networks and names", Verdict.FAIL, line, "./halab list") for line in found.clashes]
+    bad += [Check("room", Verdict.FAIL, line, "./halab prune, or up --overcommit") for line in found.shortages]
+    return bad or [Check("other stacks", Verdict.OK, "it fits beside them")]
+
+
 def demand(workspace: Workspace, embedded: bool) -> Demand:
-    """What the stack asks of the host. A disk's size is its upper limit: a fifth of it is what a node writes."""
+    """What the stack asks of the host. A disk's size is its upper limit; the allowance is what a node writes."""
     nodes = workspace.topology.nodes
     images = 2 * len({node.image for node in nodes})
     return Demand(
         memory=workspace.topology.memory,
-        disk=images + -(-sum(node.disk for node in nodes) // 5),
+        disk=images + budget.gib(sum(map(budget.allowance, nodes))),
         embedded=embedded,
         state=workspace.state,
     )

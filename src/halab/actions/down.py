@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
-import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from components.variant import Role
 from halab import engines, hypervisors
 from halab.display import text
 from halab.display.progress import Progress
@@ -24,7 +22,8 @@ from halab.embedded.hypervisor.paths import HypervisorError
 from halab.errors import DONE, FAILED, HalabError
 from halab.keys import Keys, KeysError
 from halab.labels import is_work, label
-from halab.workspace import Workspace
+from halab.stacks import objects
+from halab.workspace import DESCRIPTION, Workspace
 
 #: What `down` proves to be gone, in the order in which it says so, and the word a leftover's line begins with.
 KINDS: Mapping[str, tuple[str, ...]] = {
@@ -42,25 +41,48 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """What a down found at its end, a line each: `left` of the stack, and `strangers` that only bear its names."""
+
+    left: tuple[str, ...]
+    strangers: tuple[str, ...]
+    seconds: float
+
+
 def run(workspace: Workspace, *, verbose: bool, as_json: bool) -> int:
-    began = time.monotonic()
     console = text.console(error=as_json)
-    problems = _take_down(workspace, console, verbose)
-    left = sorted({*problems, *leftovers(workspace)})
-    seconds = time.monotonic() - began
+    gone = take_down(workspace, console, verbose=verbose)
     if as_json:
-        print(json.dumps({"stack": workspace.stack, "left": left, "seconds": round(seconds, 1)}, indent=1))
+        document = {"stack": workspace.stack, "left": gone.left, "not_ours": gone.strangers}
+        print(json.dumps({**document, "seconds": round(gone.seconds, 1)}, indent=1))
     else:
-        _show(workspace, left, seconds, console)
-    return FAILED if left else DONE
+        show(workspace, gone, console)
+    return FAILED if gone.left else DONE
 
 
-def _take_down(workspace: Workspace, console: Console, verbose: bool) -> list[str]:
+def take_down(workspace: Workspace, console: Console, *, verbose: bool = False) -> Gone:
+    """Raises LockedError while another command changes the stack, ProviderError where its libvirt does not answer."""
+    began = time.monotonic()
+    uri = _where(workspace)
+    problems = _take_down(workspace, uri, console, verbose)
+    bearing = _bearing_its_names(workspace, uri)
+    left = sorted({*problems, *leftovers(workspace, bearing)})
+    strangers = sorted(str(one) for one in bearing if one.stranger)
+    return Gone(tuple(left), tuple(strangers), time.monotonic() - began)
+
+
+def _where(workspace: Workspace) -> str:
+    """The URI of the libvirt that the stack is on: its own when nothing else is recorded."""
+    record = workspace.record()
+    at = record.hypervisor if record else ""
+    return workspace.paths.uri if at in ("", hypervisors.EMBEDDED) else at
+
+
+def _take_down(workspace: Workspace, uri: str, console: Console, verbose: bool) -> list[str]:
     """Everything goes, in order; what cannot is a line of the answer, and the rest goes nevertheless."""
     record = workspace.record()
-    at = record.hypervisor if record and record.hypervisor else ""
     embedded = Hypervisor(workspace.stack, workspace.state)
-    uri = embedded.uri if at in ("", hypervisors.EMBEDDED) else at
     if workspace.checkpoint.exists():
         try:
             if uri == embedded.uri:
@@ -72,7 +94,8 @@ def _take_down(workspace: Workspace, console: Console, verbose: bool) -> list[st
             console.print(Text(f"{error}; going on without the state", style="yellow"))
     problems: list[str] = []
     if uri != embedded.uri:
-        problems += _remove_by_name(workspace, uri)
+        # What the engine left on a libvirt that is not our own, because the state was missing or it failed.
+        problems += objects.remove(uri, objects.named(workspace.topology, uri))
         Fence(embedded.paths, uri).remove()
     _forget(workspace)
     problems += embedded.remove()
@@ -119,89 +142,57 @@ def _forget(workspace: Workspace) -> None:
         pulumi / "locks" / "organization" / "halab",
     ):
         shutil.rmtree(folder / workspace.stack, ignore_errors=True)
-    for name in ("halab.json", f"Pulumi.{workspace.stack}.yaml"):
+    for name in ("halab.json", DESCRIPTION, f"Pulumi.{workspace.stack}.yaml"):
         (workspace.paths.root / name).unlink(missing_ok=True)
     if not any(pulumi.glob("stacks/*/*.json")):
         (workspace.state / "passphrase").unlink(missing_ok=True)
 
 
-def leftovers(workspace: Workspace) -> Iterator[str]:
-    """What of the stack is still on this host, a line each, whichever hypervisor it was on."""
+def leftovers(workspace: Workspace, bearing: Iterable[objects.Object]) -> Iterator[str]:
+    """What of the stack is still on this host, a line each; `bearing`: objects that have its names."""
     yield from Hypervisor(workspace.stack, workspace.state).leftovers()
-    for network in workspace.topology.networks:
-        if Path("/sys/class/net", network.bridge).exists():
-            yield f"bridge {network.bridge}"
-        for lease in Path("/var/lib/libvirt/dnsmasq").glob(f"{network.name}.*"):
-            yield f"lease {lease}"
-    if any(Path(path).exists() for path in hypervisors.SOCKETS) and hypervisors.answers(hypervisors.SYSTEM):
-        yield from _named(workspace, hypervisors.SYSTEM)
+    yield from (str(one) for one in bearing if not one.stranger)
+    if not _is_fork(workspace):
+        for network in workspace.topology.networks:
+            if Path("/sys/class/net", network.bridge).exists():
+                yield f"bridge {network.bridge}"
+            for lease in Path("/var/lib/libvirt/dnsmasq").glob(f"{network.name}.*"):
+                yield f"lease {lease}"
     if workspace.checkpoint.exists():
         yield f"state {workspace.checkpoint}"
     if workspace.paths.root.exists():
         yield f"folder {workspace.paths.root}"
 
 
-def _named(workspace: Workspace, uri: str) -> Iterator[str]:
-    """Objects of that libvirt with the names that only this stack's objects have."""
-    roles = "|".join(Role)
-    domain = re.compile(rf"{re.escape(workspace.topology.prefix)}-({roles})-[0-9]+")
-    networks = {network.name for network in workspace.topology.networks}
-    for name in _list(uri, "list", "--all", "--name"):
-        if domain.fullmatch(name):
-            yield f"domain {name}"
-    for name in _list(uri, "net-list", "--all", "--name"):
-        if name in networks:
-            yield f"network {name}"
-    if workspace.topology.prefix in _list(uri, "pool-list", "--all", "--name"):
-        yield f"pool {workspace.topology.prefix}"
-        yield from (f"volume {name}" for name in _list(uri, "vol-list", workspace.topology.prefix, first=True))
+def _is_fork(workspace: Workspace) -> bool:
+    """What bears its names outside of its own hypervisor is the original's."""
+    return workspace.topology.stack.cloud != workspace.stack
 
 
-def _remove_by_name(workspace: Workspace, uri: str) -> list[str]:
-    """What the engine left on a libvirt that is not our own, because the state was missing or it failed."""
-    problems: list[str] = []
-    pool = workspace.topology.prefix
-    commands = {
-        "domain": (("destroy",), ("undefine", "--nvram")),
-        "network": (("net-destroy",), ("net-undefine",)),
-        "pool": (("pool-destroy",), ("pool-undefine",)),
-    }
-    found = list(_named(workspace, uri))
-    for line in sorted(found, key=lambda one: one.startswith("pool")):
-        kind, name = line.split(" ", 1)
-        if kind == "volume":
-            problems += _virsh(uri, "vol-delete", name, "--pool", pool)
-            continue
-        stop, undefine = commands[kind]
-        _virsh(uri, *stop, name)
-        problems += _virsh(uri, undefine[0], name, *undefine[1:])
-    return problems
+def _bearing_its_names(workspace: Workspace, uri: str) -> list[objects.Object]:
+    """At the libvirt that the stack was on, and at the system's, whichever was recorded."""
+    if _is_fork(workspace):
+        return []
+    there = {uri} - {workspace.paths.uri}
+    if any(Path(path).exists() for path in hypervisors.SOCKETS) and hypervisors.answers(hypervisors.SYSTEM):
+        there.add(hypervisors.SYSTEM)
+    return [one for at in sorted(there) for one in objects.named(workspace.topology, at)]
 
 
-def _virsh(uri: str, *arguments: str) -> list[str]:
-    done = subprocess.run(["virsh", "--quiet", "-c", uri, *arguments], capture_output=True, text=True, check=False)
-    return [f"{arguments[0]} {arguments[1]}: {done.stderr.strip()}"] if done.returncode else []
-
-
-def _list(uri: str, *arguments: str, first: bool = False) -> list[str]:
-    done = subprocess.run(["virsh", "--quiet", "-c", uri, *arguments], capture_output=True, text=True, check=False)
-    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-    return [line.split()[0] for line in lines] if first else lines
-
-
-def _show(workspace: Workspace, left: Iterable[str], seconds: float, console: Console) -> None:
-    lines = list(left)
-    for line in lines:
+def show(workspace: Workspace, gone: Gone, console: Console) -> None:
+    for line in gone.strangers:
+        console.print(f"left alone, since it is not this stack's: {line}")
+    for line in gone.left:
         console.print(Text(f"left: {line}", style="bold red"))
-    clean = [kind for kind, words in KINDS.items() if not any(line.startswith(words) for line in lines)]
+    clean = [kind for kind, words in KINDS.items() if not any(line.startswith(words) for line in gone.left)]
     if clean:
         console.print(f"none left: {', '.join(clean)}")
     console.print(
         Text.assemble(
             (f"{workspace.stack} is down", "bold green")
-            if not lines
+            if not gone.left
             else (f"{workspace.stack} is not gone", "bold red"),
-            f" after {text.duration(seconds)}",
-            "" if not lines else "; run ./halab down again, or remove what is listed by hand",
+            f" after {text.duration(gone.seconds)}",
+            "" if not gone.left else "; run ./halab down again, or remove what is listed by hand",
         )
     )

@@ -12,10 +12,14 @@ from halab import engines, hypervisors
 from halab.display import diff, model, text
 from halab.embedded.engine.events import Diagnostic, Event, Summary
 from halab.embedded.hypervisor.hypervisor import Hypervisor
+from halab.embedded.provider import ProviderError
 from halab.engines.embedded import Embedded
-from halab.errors import DONE, FAILED
+from halab.errors import DONE, FAILED, RefusedError
 from halab.host.probe import virt_type
 from halab.labels import label
+from halab.stacks import admission
+from halab.stacks.admission import Obstacles
+from halab.stacks.claims import on_this_host
 from halab.timing import History
 from halab.workspace import Workspace
 
@@ -25,11 +29,24 @@ def run(workspace: Workspace, *, model_only: bool, as_json: bool) -> int:
     if not as_json:
         _show_model(workspace, console)
     summary = None if model_only else changes(workspace, console)
+    warnings = obstacles(workspace)
+    for line in warnings:
+        console.print(Text.assemble(("warning: ", "yellow"), line))
     if as_json:
-        print(json.dumps(_document(workspace, summary), indent=1))
+        print(json.dumps({**_document(workspace, summary), "warnings": warnings}, indent=1))
     elif summary is not None:
         _show_changes(summary, console)
     return DONE if summary is None or summary.ok else FAILED
+
+
+def obstacles(workspace: Workspace) -> list[str]:
+    """What would stand against an up on this host now, a line each; another host is not asked."""
+    try:
+        at = hypervisors.choose(workspace).name
+        found = admission.look(workspace, at, admission.emulates(workspace)) if on_this_host(at) else Obstacles()
+    except (RefusedError, ProviderError) as error:
+        return [str(error)]
+    return [*found.clashes, *found.shortages]
 
 
 def _show_model(workspace: Workspace, console: Console) -> None:

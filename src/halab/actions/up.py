@@ -27,8 +27,9 @@ from halab.embedded.hypervisor import Fence, Hypervisor
 from halab.errors import DONE, FAILED, RefusedError
 from halab.host.probe import virt_type
 from halab.labels import label, readable
+from halab.stacks import admission
 from halab.timing import CpuTime, History, RunTimes, dependencies, spent
-from halab.workspace import Workspace, write_json
+from halab.workspace import Record, Workspace, now, write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class UpOptions:
     verbose: bool = False
     json: bool = False
     parallel: int = engines.PARALLEL
+    overcommit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +88,43 @@ def run(workspace: Workspace, options: UpOptions) -> int:
     engine, hypervisor = engines.choose(options.engine), hypervisors.choose(workspace)
     console.print(f"{engine}\n{hypervisor}")
     with parts.timed("host"):
+        for line in _room(workspace, hypervisor, options):
+            console.print(Text.assemble(("note: ", "yellow"), line))
         if options.doctor:
             doctor.require(workspace, hypervisor, options.yes, console)
         domain_type = _domain_type(workspace)
+    emulated = domain_type == "qemu"
+    with admission.admitted(workspace, hypervisor.name, engine.name, emulated, overcommit=options.overcommit):
+        return _bring_up(workspace, options, engine, hypervisor, domain_type, targets, parts, console)
+
+
+def _room(workspace: Workspace, hypervisor: hypervisors.Choice, options: UpOptions) -> list[str]:
+    """What is let pass of what stands against it. Raises RefusedError for the rest, before anything is made."""
+    emulated = admission.emulates(workspace)
+    return admission.refuse(workspace, hypervisor.name, emulated, overcommit=options.overcommit)
+
+
+def _bring_up(
+    workspace: Workspace,
+    options: UpOptions,
+    engine: engines.Engine,
+    hypervisor: hypervisors.Choice,
+    domain_type: str,
+    targets: tuple[str, ...],
+    parts: Parts,
+    console: Console,
+) -> int:
     with parts.timed("images"):
         image.ensure(workspace, console)
     with parts.timed("hypervisor"):
-        _start(workspace, hypervisor, engine)
+        _start(workspace, hypervisor)
     with parts.timed("build"):
         runner = engines.runner(workspace, engine, hypervisor, domain_type, options.parallel)
         refresh = _refresh_needed(workspace, hypervisor, options)
         built = _build(workspace, runner, hypervisor.uri, options, targets, refresh, console)
     ok = built.summary.ok
+    if ok and not options.until:
+        workspace.note(built=now())
     _tell(workspace, built, console)
     proof: dict[str, float] = {}
     checks: list[dict[str, Any]] = []
@@ -145,12 +172,11 @@ def _targets(workspace: Workspace, until: tuple[str, ...]) -> tuple[str, ...]:
     return (*sorted(needed | stages), "bootstrap", "fencing", workspace.stack, "urn:pulumi:**libvirt:**")
 
 
-def _start(workspace: Workspace, hypervisor: hypervisors.Choice, engine: engines.Engine) -> None:
+def _start(workspace: Workspace, hypervisor: hypervisors.Choice) -> None:
     """The hypervisor and a fencing daemon it had run, and this process is where the VMs can be reached.
 
     Before any thread is started.
     """
-    workspace.note(hypervisor=hypervisor.name, engine=engine.name)
     if hypervisor.embedded:
         forced = workspace.topology.stack.hypervisor.domain_type
         embedded = Hypervisor(workspace.stack, workspace.state, kvm=None if forced == "auto" else forced == "kvm")
@@ -207,6 +233,8 @@ def _build(
     domains = [node.domain for node in workspace.topology.nodes]
     vms, own = cpu.of_domains(uri, domains), cpu.own()
     progress = Progress(time.time(), expected, history)
+    before = workspace.record() or Record()
+    workspace.note(built="", verified="")
     if runner.name == "cli":
         with _interruptible(runner, console):
             summary = runner.up(progress.feed, targets)
@@ -225,6 +253,8 @@ def _build(
         write_json(workspace.times, found.as_json())
         learned = history.learn(found)
         write_json(workspace.history, {"seconds": learned.seconds, "together": learned.together})
+    elif summary.ok:
+        workspace.note(built=before.built, verified=before.verified)
     return Built(summary, found if found.steps else None, log)
 
 

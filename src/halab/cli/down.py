@@ -34,4 +34,4 @@ def down(
 ) -> int:
     from halab.actions.down import run
 
-    return run(options.workspace(stack), verbose=verbose, as_json=as_json)
+    return run(options.standing(stack), verbose=verbose, as_json=as_json)

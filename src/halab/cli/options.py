@@ -33,6 +33,13 @@ def workspace(stack: str) -> Workspace:
     return Workspace.load(project(), stack)
 
 
+def standing(stack: str) -> Workspace:
+    """The stack as it was last brought up, whatever became of its file. Raises StackError for one that is unknown."""
+    from halab.workspace import Workspace
+
+    return Workspace.standing(project(), stack)
+
+
 def prose(text: str) -> str:
     """Help text whose paragraphs, separated by empty lines, are wrapped by the terminal and not by this file."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))

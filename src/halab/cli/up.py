@@ -62,6 +62,9 @@ def up(
     parallel: Annotated[
         int, typer.Option(min=1, metavar="N", help="Operations at once; 1 does the steps one after another.")
     ] = 64,
+    overcommit: Annotated[
+        bool, typer.Option("--overcommit", help="Also where memory or disk of all stacks together are short.")
+    ] = False,
     verbose: options.Verbose = False,
     as_json: options.Json = False,
 ) -> int:
@@ -81,5 +84,6 @@ def up(
             verbose=verbose,
             json=as_json,
             parallel=parallel,
+            overcommit=overcommit,
         ),
     )

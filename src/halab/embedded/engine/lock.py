@@ -129,6 +129,19 @@ class Lock:
         return f"the stack is locked by {who} ({self._file}); wait for it or end it"
 
 
+def held(file: Path) -> bool:
+    """Whether a live process holds the lock."""
+    try:
+        handle = os.open(file, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        holder = _read(handle)
+    finally:
+        os.close(handle)
+    return bool(holder) and _alive(holder)
+
+
 def cli_locks(state_file: Path) -> Path | None:
     """Where the Pulumi CLI keeps its locks on a stack, when `state_file` lies in a file backend (.pulumi/stacks)."""
     stacks = state_file.parent.parent
