@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from components.variant.keys import AGENT_LIMIT
+from components.variant.keys import AGENT_LIMIT, role_keys
 from components.variant.model import (
     HOMES,
     MEMBERS,
@@ -274,7 +274,8 @@ def memory(stack: Stack) -> Iterator[Finding]:
         least += _MEMBER if spec.membership is Membership.FULL else 0
         if spec.memory < least:
             what = " and what runs there" if least > _BASE else ""
-            rule = f"the system{what} have {least} MiB in use when idle: more than that is needed"
+            usual = next(key.default for key in role_keys(spec.role) if key.name == "memory")
+            rule = f"the system{what} have {least} MiB in use when idle: more is needed, by default {usual}"
             yield Finding(_key(spec, "memory"), spec.memory, rule, (_key(spec, "services"), _key(spec, "membership")))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Network
@@ -103,8 +103,6 @@ def image(role: Role, services: Iterable[Service]) -> str:
     """The image of a role's nodes: the role's own, or the controllers' for what only that one has."""
     own = IMAGES[role]
     return own if CARRIES[own].issuperset(services) else "controller"
-
-
 
 
 #: The services that Pacemaker has a resource for.

@@ -77,7 +77,7 @@ class _Reading:
         meant = nearest(name, known)
         self.wrong |= {path, (*above, meant)} if meant else {path}
         hint = f"did you mean {meant}? " if meant else _elsewhere(name, above)
-        if (is_secret(name) and not meant) or (isinstance(value, Mapping) and "secure" in value):
+        if (is_secret(name) and not hint) or (isinstance(value, Mapping) and "secure" in value):
             rule = "unknown key; no password or key goes into a stack file: halab makes a stack's secrets itself"
             self.problems.append(Problem(path, "***", rule, self._line(path)))
         else:

@@ -59,10 +59,11 @@ class Whole:
         if value is None:
             return "or leave the key out for its default"
         text = f"{value:.0f}" if isinstance(value, float) and value.is_integer() else value
-        digits = re.match(r"\s*([0-9]{1,9})", text) if isinstance(text, str) else None
-        if digits is None or not self.low <= int(digits[1]) <= self.high:
+        found = re.match(r"\s*([0-9]{1,9})\s*([Gg]?)", text) if isinstance(text, str) else None
+        if found is None:
             return ""
-        return f"the number alone: {int(digits[1])}, without quotes or unit"
+        meant = int(found[1]) * (1024 if found[2] and self.unit == "MiB" else 1)
+        return f"the number alone: {meant}, without quotes or unit" if self.low <= meant <= self.high else ""
 
 
 @dataclass(frozen=True, slots=True)
