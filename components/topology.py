@@ -160,7 +160,8 @@ class Topology:
     def voters(self, service: Service) -> tuple[Node, ...]:
         """The nodes that count for a service's quorum: those that run it, and those that only break ties for it."""
         votes = {service, *(vote for vote, other in TIE_BREAKERS.items() if other is service)}
-        return tuple(sorted((n for n in self.nodes if votes & set(n.services)), key=lambda n: service not in n.services))
+        nodes = (node for node in self.nodes if votes & set(node.services))
+        return tuple(sorted(nodes, key=lambda node: service not in node.services))
 
     def role(self, role: Role) -> tuple[Node, ...]:
         return tuple(node for node in self.nodes if node.role is role)
