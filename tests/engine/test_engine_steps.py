@@ -352,6 +352,30 @@ def test_targets_limit_what_is_created_changed_and_deleted(lab: Lab) -> None:
     assert lab.good_up() == {"a": "update", "new": "create", "older": "delete"}
 
 
+def test_what_is_to_be_replaced_is_though_nothing_of_it_changed(lab: Lab) -> None:
+    items: list[Item] = [
+        {"name": "vm", "delete_before_replace": True},
+        {"name": "step", "depends_on": ["vm"], "deleted_with": "vm", "delete_before_replace": True},
+        {"name": "other", "replace_with": ["vm"], "delete_before_replace": True},
+        {"name": "bystander"},
+    ]
+    lab.write(*items)
+    lab.good_up()
+    lab.log()
+    before = lab.resource("bystander")["id"]
+    plan = lab.engine().preview(replace=["vm"])
+    assert [(op, urn.rpartition("::")[2]) for op, urn, _ in plan.steps if op == "replace"] == [
+        ("replace", "vm"),
+        ("replace", "step"),
+        ("replace", "other"),
+    ]
+    assert lab.log() == []
+    assert lab.up(replace=["vm"]).ok
+    assert sorted(lab.log()) == ["create other", "create step", "create vm", "delete other", "delete vm"]
+    assert lab.resource("bystander")["id"] == before
+    assert not lab.up().changed
+
+
 def test_a_target_that_needs_something_not_yet_made_says_so(lab: Lab) -> None:
     lab.write({"name": "a"}, {"name": "b", "uses": ["a"]})
     summary = lab.up(target=["b"])

@@ -44,13 +44,13 @@ class Embedded:
     def _pass(self, event: Event) -> None:
         self._sink(event)
 
-    def preview(self, on_event: OnEvent, target: Sequence[str] = ()) -> Summary:
+    def preview(self, on_event: OnEvent, target: Sequence[str] = (), replace: Sequence[str] = ()) -> Summary:
         self._sink = on_event
-        return self._engine.preview(target=target)
+        return self._engine.preview(target=target, replace=replace)
 
-    def up(self, on_event: OnEvent, target: Sequence[str] = ()) -> Summary:
+    def up(self, on_event: OnEvent, target: Sequence[str] = (), replace: Sequence[str] = ()) -> Summary:
         self._sink = on_event
-        return self._engine.up(target=target)
+        return self._engine.up(target=target, replace=replace)
 
     def refresh(self, on_event: OnEvent) -> Summary:
         self._sink = on_event

@@ -53,6 +53,7 @@ class Deployment(Run):
         dry_run: bool,
         continue_on_error: bool,
         targets: Targets,
+        replaced: Targets,
     ) -> None:
         super().__init__(journal, providers, emit, parallel, root, draining, aborting)
         self.stack = stack
@@ -62,7 +63,7 @@ class Deployment(Run):
         self._config = config
         self._continue = continue_on_error
         self._targets = targets
-        self._planner = Planner(journal, providers, root, targets, dry_run=dry_run)
+        self._planner = Planner(journal, providers, root, targets, replaced, dry_run=dry_run)
         self._planning = threading.Lock()
         self._defaults: dict[str, str] = {}
         self._defaulting = threading.Lock()

@@ -72,19 +72,27 @@ class Engine:
         self._aborting = threading.Event()
         self._program: Program | None = None
 
-    def preview(self, *, target: Sequence[str] = ()) -> Summary:
+    def preview(self, *, target: Sequence[str] = (), replace: Sequence[str] = ()) -> Summary:
         """What `up` would do. Takes no lock and changes nothing on disk."""
         with self._cancellable():
-            return self._deploy(target, continue_on_error=True, dry_run=True)
+            return self._deploy(target, replace, continue_on_error=True, dry_run=True)
 
-    def up(self, *, target: Sequence[str] = (), continue_on_error: bool = True, refresh: bool = False) -> Summary:
+    def up(
+        self,
+        *,
+        target: Sequence[str] = (),
+        replace: Sequence[str] = (),
+        continue_on_error: bool = True,
+        refresh: bool = False,
+    ) -> Summary:
         """Runs the program and makes the world so. A failure stops what depends on it, or with
-        continue_on_error=False everything; then nothing is deleted."""
+        continue_on_error=False everything; then nothing is deleted. What `replace` names is replaced even if nothing
+        of it has changed (`pulumi up --replace`)."""
         with self._cancellable(), self._lock_held():
             before = self._refresh() if refresh else None
             if before is not None and not before.ok:
                 return before
-            done = self._deploy(target, continue_on_error=continue_on_error, dry_run=False)
+            done = self._deploy(target, replace, continue_on_error=continue_on_error, dry_run=False)
             return done if before is None else _joined(before, done)
 
     def refresh(self) -> Summary:
@@ -193,7 +201,9 @@ class Engine:
         finally:
             self._lock.release()
 
-    def _deploy(self, target: Sequence[str], *, continue_on_error: bool, dry_run: bool) -> Summary:
+    def _deploy(
+        self, target: Sequence[str], replace: Sequence[str], *, continue_on_error: bool, dry_run: bool
+    ) -> Summary:
         started = time.monotonic()
         # The program spends its first moments importing the SDK: meanwhile the state is read and the key derived.
         program = Program(self._project, self._python, self._env, lambda line: self._on_event(Diagnostic("info", line)))
@@ -217,6 +227,7 @@ class Engine:
                 dry_run=dry_run,
                 continue_on_error=continue_on_error,
                 targets=Targets(target),
+                replaced=Targets(replace),
             )
             journal.settle(("updating", "deleting", "reading"))
             server = Server(run)

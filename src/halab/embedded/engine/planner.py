@@ -32,7 +32,7 @@ _INIT_ERROR = "#initerror"
 
 
 class Targets:
-    """Which resources a run is limited to: URNs, URN patterns with `*` and `**`, or plain resource names."""
+    """Which resources something is limited to: URNs, URN patterns with `*` and `**`, or plain resource names."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self._patterns = [re.compile(fnmatch.translate(pattern)) for pattern in patterns]
@@ -44,6 +44,10 @@ class Targets:
         """Providers and the Stack are always included."""
         if not self._patterns or state.is_provider(state.urn_type(urn)) or state.urn_type(urn) == state.STACK_TYPE:
             return True
+        return self.name(urn)
+
+    def name(self, urn: str) -> bool:
+        """Whether one of the patterns is for this resource."""
         return any(p.match(urn) or p.match(state.urn_name(urn)) for p in self._patterns)
 
 
@@ -67,10 +71,20 @@ class Decision:
 class Planner:
     """The memory of a run's decisions. `deletes` and `replaces` are URNs, as in the real engine."""
 
-    def __init__(self, journal: Journal, providers: Providers, root: Path, targets: Targets, *, dry_run: bool) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        providers: Providers,
+        root: Path,
+        targets: Targets,
+        replaced: Targets,
+        *,
+        dry_run: bool,
+    ) -> None:
         self._providers = providers
         self._root = root
         self._targets = targets
+        self._replaced = replaced
         self._dry_run = dry_run
         self._old_entries = list(journal.old)
         self._olds = {entry.urn: entry for entry in self._old_entries if not entry.was.delete}
@@ -160,6 +174,8 @@ class Planner:
     def _diff(self, goal: Goal, before: Resource, new: Resource) -> tuple[dict[str, DiffKind], bool]:
         """The changes by path, and whether the provider wants the old one deleted first."""
         replaced = DiffKind.UPDATE_REPLACE
+        if goal.custom and self._replaced.name(goal.urn):
+            return {"replace": replaced}, False
         if _triggered(before.replacement_trigger, new.replacement_trigger):
             return {"replacementTrigger": replaced}, False
         if any(urn in self.replaces for urn in new.replace_with):
