@@ -129,7 +129,6 @@ def steps(topology: Topology) -> tuple[Step, ...]:
     managed = topology.managed(Service.GALERA)
     first = seed(topology)
     members = " ".join(str(node.ip) for node in nodes)
-    arbiters = len(topology.running(Service.GARBD))
     users = databases(topology)
     env = {
         "CA_FILE": openstack.CA_FILE,
@@ -183,8 +182,8 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         node=first.name,
         recipe=RECIPE,
         action="ready",
-        env={**env, "SIZE": str(len(nodes) + arbiters)},
-        after=frozenset({schemas.name, *(step.name for step in start), *({"garbd.ready"} if arbiters else ())}),
+        env={**env, "SIZE": str(len(topology.voters(Service.GALERA)))},
+        after=frozenset({schemas.name, *(step.name for step in start), *({"garbd.ready"} if topology.running(Service.GARBD) else ())}),
         timeout=1200,
     )
     # `galera.member@N` answers for the member before N: one that is rebuilt is waited for.

@@ -26,7 +26,7 @@ def config(topology: Topology, node: Node) -> str:
     """rabbitmq.conf. A virgin start with `default_user` never makes guest."""
     peers = "".join(
         f"cluster_formation.classic_config.nodes.{index} = rabbit@{peer.name}\n"
-        for index, peer in enumerate(topology.running(Service.RABBITMQ), start=1)
+        for index, peer in enumerate(topology.voters(Service.RABBITMQ), start=1)
     )
     return f"""cluster_formation.peer_discovery_backend = classic_config
 {peers}cluster_formation.discovery_retry_limit = 120
@@ -39,7 +39,7 @@ default_pass = @{{{PASSWORD}}}
 listeners.tcp.1 = {node.ip}:{PORT}
 net_ticktime = 60
 quorum_queue.continuous_membership_reconciliation.enabled = true
-quorum_queue.continuous_membership_reconciliation.target_group_size = {len(topology.running(Service.RABBITMQ))}
+quorum_queue.continuous_membership_reconciliation.target_group_size = {len(topology.voters(Service.RABBITMQ))}
 vm_memory_high_watermark.relative = 0.3
 """
 
@@ -74,8 +74,13 @@ def epmd(node: Node) -> str:
     return f"[Socket]\nListenStream=\nListenStream={node.ip}:4369\nListenStream=127.0.0.1:4369\nFreeBind=yes\n"
 
 
+def _managed(topology: Topology, node: Node) -> bool:
+    """Whether Pacemaker starts it there: a tie-breaker's node is in no cluster of RabbitMQ's."""
+    return topology.managed(Service.RABBITMQ) and Service.RABBITMQ in node.services
+
+
 def _files(topology: Topology, node: Node) -> tuple[File, ...]:
-    managed = topology.managed(Service.RABBITMQ)
+    managed = _managed(topology, node)
     return (
         File("/etc/rabbitmq/rabbitmq.conf", config(topology, node), "root", "rabbitmq", 0o640),
         File("/etc/rabbitmq/rabbitmq-env.conf", environment(node), "root", "rabbitmq", 0o640),
@@ -89,7 +94,7 @@ def _files(topology: Topology, node: Node) -> tuple[File, ...]:
 def steps(topology: Topology) -> tuple[Step, ...]:
     """Each member's configuration also names the member before it: one that is rebuilt is forgotten first, since a
     cluster refuses an empty node that it remembers full (join_cluster in rabbitmqctl(8))."""
-    nodes = topology.running(Service.RABBITMQ)
+    nodes = topology.voters(Service.RABBITMQ)
     managed = topology.managed(Service.RABBITMQ)
     before = {node.name: nodes[index - 1].name for index, node in enumerate(nodes) if len(nodes) > 1}
     configure = tuple(
@@ -116,7 +121,7 @@ def steps(topology: Topology) -> tuple[Step, ...]:
             timeout=900,
         )
         for node in nodes
-        if not managed
+        if not _managed(topology, node)
     )
     ready = Step(
         name="rabbitmq.ready",
@@ -127,7 +132,7 @@ def steps(topology: Topology) -> tuple[Step, ...]:
             "MEMBERS": " ".join(f"{node.name}/{node.ip}" for node in nodes),
             "PORT": str(PORT),
         },
-        after=frozenset({"pacemaker.ready"} if managed else {step.name for step in start}),
+        after=frozenset({step.name for step in start} | ({"pacemaker.ready"} if managed else set())),
         timeout=1200,
     )
     return (*configure, *start, ready, *_memberships(nodes))
