@@ -46,6 +46,7 @@ class UpOptions:
     json: bool = False
     parallel: int = engines.PARALLEL
     overcommit: bool = False
+    replace: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +226,7 @@ def _build(
         if not refreshed.ok:
             return Built(refreshed, None, None)
     if runner.name == "embedded":
-        planned = runner.preview(lambda event: None, targets)
+        planned = runner.preview(lambda event: None, targets, options.replace)
         if planned.ok and not planned.changed:
             return Built(planned, None, None)
         expected = work(planned.steps)
@@ -237,11 +238,11 @@ def _build(
     workspace.note(built="", verified="")
     if runner.name == "cli":
         with _interruptible(runner, console):
-            summary = runner.up(progress.feed, targets)
+            summary = runner.up(progress.feed, targets, options.replace)
     else:
         display = RunDisplay(f"up {workspace.stack}", progress, console, log, verbose=options.verbose)
         with display, _interruptible(runner, console):
-            summary = runner.up(display.feed, targets)
+            summary = runner.up(display.feed, targets, options.replace)
     used, own = cpu.of_domains(uri, domains), cpu.own() - own
     found = RunTimes(
         tuple(progress.finished),
