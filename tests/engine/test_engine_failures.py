@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from halab.embedded.engine import Diagnostic, Engine, LockedError, ResourceStarted, StateError
+from halab.embedded.engine import Diagnostic, Engine, LockedError, ResourceStarted, StateError, checkpoint, journal
 from halab.embedded.provider import Call, Created, Props, ProviderError
 from tests.engine.harness import PASSPHRASE, STACK, Lab, ops
 from tests.engine.local_command import LocalCommand
@@ -471,12 +471,114 @@ def test_refresh_takes_over_drift_and_forgets_what_is_gone(lab: Lab) -> None:
 
 
 def test_refresh_drops_references_to_what_is_gone(lab: Lab) -> None:
-    lab.write({"name": "a"}, {"name": "b", "depends_on": ["a"], "deleted_with": "a"})
+    lab.write({"name": "a"}, {"name": "b", "depends_on": ["a"]})
     lab.good_up()
     lab.set("gone-a")
     lab.engine().refresh()
     assert "dependencies" not in lab.resource("b")
-    assert "deletedWith" not in lab.resource("b")
     lab.log()
     lab.engine().destroy()
     assert lab.log() == ["delete b"]
+
+
+def test_what_went_with_something_that_is_gone_is_made_again_and_never_deleted(lab: Lab) -> None:
+    graph = [{"name": "a"}, {"name": "b", "deleted_with": "a"}, {"name": "c", "deleted_with": "b"}, {"name": "d"}]
+    lab.write(*graph)
+    lab.good_up()
+    lab.set("gone-a")
+    lab.engine().refresh()
+    assert sorted(lab.names()) == ["b", "c", "d"]
+    lab.clear("gone-a")
+    lab.log()
+    assert lab.good_up() == {"a": "create", "b": "replace", "c": "replace"}
+    assert lab.log() == ["create a", "create b", "create c"]
+    lab.set("gone-a")
+    lab.engine().refresh()
+    lab.engine().destroy()
+    assert lab.log() == ["delete d"]
+
+
+def test_what_was_made_of_something_that_is_gone_is_replaced(lab: Lab) -> None:
+    first: dict[str, Any] = {"delete_before_replace": True}
+    lab.write(
+        {"name": "disk", **first},
+        {"name": "vm", "uses": ["disk"], "replace_with": ["disk"], **first},
+        {"name": "other", "depends_on": ["vm"], "replace_with": ["vm", "disk"], **first},
+    )
+    lab.good_up()
+    lab.set("gone-disk")
+    lab.engine().refresh()
+    lab.clear("gone-disk")
+    lab.log()
+    assert lab.good_up() == {"disk": "replace", "vm": "replace", "other": "replace"}
+    assert lab.log() == ["delete other", "delete vm", "create disk", "create vm", "create other"]
+    assert lab.good_up() == {}
+
+
+@pytest.mark.parametrize("kind", ["updating", "deleting"])
+def test_a_change_that_was_cut_off_is_made_again_even_when_the_program_is_what_it_was(lab: Lab, kind: str) -> None:
+    lab.write({"name": "a"}, {"name": "b"})
+    lab.good_up()
+    tree = lab.engine().export()
+    tree["deployment"]["pending_operations"] = [{"resource": lab.resource("a"), "type": kind}]
+    lab.engine().import_(tree)
+    lab.log()
+    assert lab.good_up() == {"a": "update"}
+    assert lab.log() == ["update a"]
+    assert lab.good_up() == {}
+
+
+def test_what_an_interrupted_delete_did_away_with_is_replaced_with_all_that_follows(lab: Lab) -> None:
+    lab.write({"name": "a"}, {"name": "b", "replace_with": ["a"], "delete_before_replace": True})
+    lab.good_up()
+    tree = lab.engine().export()
+    tree["deployment"]["pending_operations"] = [{"resource": lab.resource("a"), "type": "deleting"}]
+    lab.engine().import_(tree)
+    lab.set("gone-a")
+    lab.engine().refresh()
+    lab.clear("gone-a")
+    assert lab.good_up() == {"a": "replace", "b": "replace"}
+
+
+def test_a_create_of_which_nobody_knows_what_it_did_is_taken_back_first(lab: Lab) -> None:
+    class Lost(LocalCommand):
+        def create(self, type_: str, call: Call, inputs: Props, *, preview: bool) -> Created:
+            if preview or not (lab.directory / "lost").exists():
+                return super().create(type_, call, inputs, preview=preview)
+            raise ProviderError("the connection is gone", uncertain=True)
+
+    lab.factory = lambda: Lost(lab.directory)
+    lab.write({"name": "a"})
+    lab.set("lost")
+    assert failed(lab.up()) == ["a"]
+    assert not (lab.directory / "taken-back").exists()
+    assert [one["type"] for one in lab.state()["pending_operations"]] == ["creating"]
+    lab.clear("lost")
+    assert lab.good_up() == {"a": "create"}
+    assert (lab.directory / "taken-back").read_text() == "a\n"
+    assert lab.state()["pending_operations"] == []
+
+
+def test_no_checkpoint_has_a_result_and_the_operation_that_is_to_bring_it(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run would take back what is there."""
+    torn: list[str] = []
+    plain = checkpoint.Store.write
+
+    def look(self: Any, sealer: Any, resources: Any, pending: Any) -> None:
+        made = {one.urn for one in resources}
+        torn.extend(one.urn for kind, one in pending if kind == "creating" and one.urn in made)
+        plain(self, sealer, resources, pending)
+
+    monkeypatch.setattr(checkpoint.Store, "write", look)
+    end = journal.Journal.end
+
+    def late(self: Any, key: Any, **rest: Any) -> None:
+        time.sleep(0.002)
+        end(self, key, **rest)
+
+    monkeypatch.setattr(journal.Journal, "end", late)
+    lab.write(*({"name": f"n{number}"} for number in range(40)))
+    lab.good_up()
+    assert torn == []

@@ -100,12 +100,14 @@ class ProviderError(Exception):
     """An operation failed; the message is one the user can act on.
 
     `created` is set when the resource exists nevertheless (Pulumi's "initialization failed"): the engine then keeps it
-    in state with this message among its initErrors.
+    in state with this message among its initErrors. `uncertain`: a create may have had its effect or a part of it; the
+    engine then has it taken back before the next one.
     """
 
-    def __init__(self, message: str, created: Created | None = None) -> None:
+    def __init__(self, message: str, created: Created | None = None, *, uncertain: bool = False) -> None:
         super().__init__(message)
         self.created = created
+        self.uncertain = uncertain
 
 
 class Provider(Protocol):

@@ -113,14 +113,13 @@ def decode(deployment: Mapping[str, Any], root: Path, sealer: Sealer, cipher: Ci
 
 
 class Store:
-    """One stack's state file. `backup` is the state before the last run that changed it."""
+    """One stack's state file. `backup` is the state one write earlier: at most the last operation is missing in it."""
 
     def __init__(self, file: Path, stack: str, root: Path) -> None:
         self.file = file
         self.backup = file.with_name(file.name + ".bak")
         self._stack = stack
         self._root = root
-        self._backed_up = False
         self._fragments: weakref.WeakKeyDictionary[Resource, str] = weakref.WeakKeyDictionary()
 
     def read(self) -> dict[str, Any] | None:
@@ -138,8 +137,12 @@ class Store:
             raise self.damaged(str(error)) from error
 
     def damaged(self, reason: str) -> StateError:
-        kept = f"the state before the last run is {self.backup}" if self.backup.exists() else "there is no backup"
-        return StateError(f"{self.file} is damaged: {reason}; {kept}")
+        if not self.backup.exists():
+            return StateError(f"{self.file} is damaged: {reason}; there is no backup: take the stack down")
+        return StateError(
+            f"{self.file} is damaged: {reason}; the state one operation earlier is beside it: "
+            f"cp {self.backup} {self.file}, then up with --refresh; or take the stack down"
+        )
 
     def write(self, sealer: Sealer, resources: Sequence[Resource], pending: Sequence[tuple[Pending, Resource]]) -> None:
         """Replaces the file by one holding exactly this; on return it is on disk.
@@ -158,16 +161,16 @@ class Store:
             os.replace(scratch, self.file)
             _sync_directory(self.file.parent)
         except OSError as error:
+            scratch.unlink(missing_ok=True)
             raise StateError(f"cannot write {self.file}: {error.strerror or error}") from error
 
     def _keep_backup(self) -> None:
-        if self._backed_up or not self.file.exists():
+        if not self.file.exists():
             return
         link = self.backup.with_name(self.backup.name + ".new")
         link.unlink(missing_ok=True)
         os.link(self.file, link)
         os.replace(link, self.backup)
-        self._backed_up = True
 
     def _text(self, sealer: Sealer, resources: Sequence[Resource], pending: Sequence[tuple[Pending, Resource]]) -> str:
         operations = [

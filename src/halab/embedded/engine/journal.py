@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from halab.embedded.engine import paths, state
@@ -33,7 +34,8 @@ class Journal:
     """
 
     def __init__(self, loaded: Loaded, store: Store | None, sealer: Sealer) -> None:
-        self.old = [Entry(resource) for resource in loaded.resources]
+        doubtful = {resource.urn for kind, resource in loaded.pending if kind in ("updating", "deleting")}
+        self.old = [Entry(_doubted(one) if one.urn in doubtful else one) for one in loaded.resources]
         self.new: list[Entry] = []
         self._carried = {(kind, resource.urn): resource for kind, resource in loaded.pending}
         self._running: dict[tuple[Pending, str, int], Resource] = {}
@@ -105,10 +107,20 @@ class Journal:
             self._dirty = True
             return key
 
-    def end(self, key: tuple[Pending, str, int]) -> None:
+    def end(self, key: tuple[Pending, str, int], *, uncertain: bool = False) -> None:
+        """The provider has answered; `uncertain`: nobody knows with what effect, so the next run must look."""
         with self._condition:
-            self._running.pop(key, None)
+            kind, urn, _ = key
+            resource = self._running.pop(key, None)
+            if uncertain and resource is not None:
+                self._carried[kind, urn] = resource
             self._dirty = True
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """No commit of another thread sees only a part of what is done inside."""
+        with self._condition:
+            yield
 
     def resources(self) -> list[Resource]:
         """Everything in the state now, in an order a checkpoint may have."""
@@ -172,6 +184,12 @@ def _equal(before: Resource, after: Resource) -> bool:
         if not paths.same(a, b):
             return False
     return True
+
+
+def _doubted(resource: Resource) -> Resource:
+    """A resource whose update or delete was cut off: nobody knows what was done of it, so it is to be updated."""
+    cut = "an earlier run ended while this was being changed"
+    return resource if resource.pending_replacement or resource.delete else replace(resource, init_errors=(cut,))
 
 
 def marked(resource: Resource, *, delete: bool = False, pending_replacement: bool = False) -> Resource:

@@ -7,6 +7,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -132,16 +133,22 @@ class Run:
             known: Severity = severity if severity in ("debug", "info", "warning", "error") else "info"  # type: ignore[assignment]
             self.emit(ResourceLog(urn, known, line))
 
-        error = ""
+        error, uncertain = "", False
         try:
-            settle(act(Call(urn, timeout, log, self.aborting)))
+            result = act(Call(urn, timeout, log, self.aborting))
+            # A checkpoint that has both the result and the operation would make the next run undo the result.
+            with self.journal.at_once() if key is not None else nullcontext():
+                settle(result)
+                if key is not None:
+                    self.journal.end(key)
         except (EngineError, ProviderError) as raised:
             error = str(raised) or type(raised).__name__
+            uncertain = isinstance(raised, ProviderError) and raised.uncertain
         except Exception as raised:
             error = f"{type(raised).__name__}: {raised}"
             log("debug", traceback.format_exc())
-        if key is not None:
-            self.journal.end(key)
+        if error and key is not None:
+            self.journal.end(key, uncertain=uncertain)
         self.journal.commit()
         if visible:
             self.emit(ResourceFinished(op, urn, not error, error, time.monotonic() - begun))

@@ -9,7 +9,7 @@ from halab.embedded.engine import paths, state, values
 from halab.embedded.engine.checkpoint import now
 from halab.embedded.engine.errors import CancelledError, EngineError
 from halab.embedded.engine.events import MASK, Change
-from halab.embedded.engine.journal import Entry
+from halab.embedded.engine.journal import Entry, marked
 from halab.embedded.engine.order import run_reversed
 from halab.embedded.engine.run import Run
 from halab.embedded.engine.state import Resource
@@ -19,15 +19,33 @@ from halab.embedded.provider import Call, Props
 class Refresh(Run):
     """Takes over what the providers read; a resource they no longer find leaves the state.
 
+    The next up replaces what went with it (deleted_with), and what was made of it (it has its outputs among its inputs
+    and is replaced with it): a VM does not go on without its disk, nor do its steps count on another one.
+
     Steps: "refresh" with the changed outputs, "delete" for a resource that is gone, "same" for the rest.
     """
 
     def run(self) -> None:
+        # What an interrupted delete did away with counts as deleted ahead of its replacement.
+        self._lasting = {urn for kind, urn in self.journal.unfinished if kind == "deleting"}
         # An interrupted create has no id to read: the next up or destroy takes it back.
         self.journal.settle(("updating", "deleting", "reading"))
+        self._gone: set[str] = set()
+        self._lasting |= {
+            urn
+            for entry in self.journal.old
+            for urns in entry.was.property_dependencies.values()
+            for urn in urns
+            if urn in entry.was.replace_with
+        }
         wanted = [entry for entry in self.journal.old if self._readable(entry)]
         with ThreadPoolExecutor(max_workers=self.parallel, thread_name_prefix="refresh") as pool:
             list(pool.map(self._one, wanted))
+        for entry in self.journal.old:
+            resource = entry.now
+            if resource is not None and resource.deleted_with in self._gone:
+                self._gone.add(entry.urn)
+                self.journal.amend(entry, marked(resource, pending_replacement=True))
         self.journal.commit()
 
     @staticmethod
@@ -55,7 +73,9 @@ class Refresh(Run):
         def settle(outputs: Props | None) -> None:
             if outputs is None:
                 self.planned("delete", resource.urn)
-                self.journal.amend(entry, None)
+                self._gone.add(entry.urn)
+                lasts = entry.urn in self._lasting
+                self.journal.amend(entry, marked(resource, pending_replacement=True) if lasts else None)
                 return
             fresh = values.make_secret(
                 values.restore(values.restore(outputs, resource.inputs), resource.outputs),

@@ -138,6 +138,8 @@ class Domain:
             domain.setAutostart(int(inputs["autostart"]))
         if inputs["running"] and not domain.isActive():
             domain.create()
+        elif inputs["running"] and _paused(domain):
+            domain.resume()
         elif not inputs["running"] and domain.isActive():
             domain.destroy()
         if inputs.get("cloudinit") != old.get("cloudinit") and inputs.get("cloudinit"):
@@ -156,6 +158,11 @@ class Domain:
 
 def _by_id(host: Host, id_: str) -> Any | None:
     return find(lambda: host.connection().lookupByUUIDString(id_), "VIR_ERR_NO_DOMAIN")
+
+
+def _paused(domain: Any) -> bool:
+    """Whether it stands still: by hand, or by qemu when its disk could not be written (a full file system)."""
+    return bool(domain.state()[0] == api().VIR_DOMAIN_PAUSED)
 
 
 def _remove(domain: Any) -> None:
@@ -274,7 +281,7 @@ def _live(host: Host, domain: Any, known: Props) -> Props:
         "kernel": tree.findtext("os/kernel", ""),
         "initrd": tree.findtext("os/initrd", ""),
         "autostart": bool(domain.autostart()),
-        "running": bool(domain.isActive()),
+        "running": bool(domain.isActive()) and not _paused(domain),
         "nvram": {},
         "disks": _disks(host, tree, known.get("disks", [])),
         "networkInterfaces": [_live_interface(host, nic) for nic in tree.findall("devices/interface")],

@@ -8,11 +8,13 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from halab.embedded.provider import Call, ProviderError
 
 REFRESH_LIMIT = 120.0
+
+T = TypeVar("T")
 
 
 def api() -> Any:
@@ -34,7 +36,7 @@ class Host:
         """The live virConnect. Raises ProviderError when nothing answers at the URI."""
         libvirt = api()
         with self._lock:
-            if self._connection is not None and self._connection.isAlive():
+            if self._connection is not None and alive(self._connection):
                 return self._connection
             libvirt.registerErrorHandler(lambda _context, _error: None, None)
             try:
@@ -44,6 +46,11 @@ class Host:
                     f"libvirt at {self.uri} does not answer: {error.get_error_message()}: run ./halab doctor"
                 ) from error
             return self._connection
+
+    def lost(self) -> bool:
+        """Whether there was a connection and the daemon at its other end is gone."""
+        with self._lock:
+            return self._connection is not None and not alive(self._connection)
 
     def close(self) -> None:
         with self._lock:
@@ -89,7 +96,7 @@ class Host:
                 raise ProviderError(f"cancelled while waiting for the running jobs of storage pool {name}")
 
 
-def find(lookup: Callable[[], Any], absent: str) -> Any | None:
+def find(lookup: Callable[[], T], absent: str) -> T | None:
     """What the lookup gives, or None when libvirt answers with the error code named `absent`."""
     libvirt = api()
     try:
@@ -98,6 +105,14 @@ def find(lookup: Callable[[], Any], absent: str) -> Any | None:
         if error.get_error_code() == getattr(libvirt, absent):
             return None
         raise
+
+
+def alive(connection: Any) -> bool:
+    """Whether the daemon at the other end of a virConnect still answers."""
+    try:
+        return bool(connection.isAlive())
+    except api().libvirtError:
+        return False
 
 
 def gone(error: Any, *codes: str) -> bool:

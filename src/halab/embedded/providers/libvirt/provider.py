@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from halab.embedded.provider import UNKNOWN, Call, Created, Diff, Props, ProviderError
 from halab.embedded.providers import schema
 from halab.embedded.providers.libvirt.domain import Domain
-from halab.embedded.providers.libvirt.host import Host, api
+from halab.embedded.providers.libvirt.host import Host, alive, api
 from halab.embedded.providers.libvirt.leftovers import left_id
 from halab.embedded.providers.libvirt.network import Network
 from halab.embedded.providers.libvirt.pool import Pool
@@ -71,30 +71,39 @@ class LibvirtProvider:
         kind = _kind(type_)
         if preview:
             return Created("", dict.fromkeys(kind.computed, UNKNOWN) | schema.stated(inputs))
-        with _words(type_, inputs):
-            made = kind.create(self._configured(), call, inputs)
+        host = self._configured()
+        connection = host.connection()
+        try:
+            with _words(host, type_, inputs):
+                made = kind.create(host, call, inputs)
+        except ProviderError as error:
+            uncertain = error.uncertain or not alive(connection)
+            raise ProviderError(str(error), error.created, uncertain=uncertain) from error
         return Created(made.id, made.outputs | {"id": made.id})
 
     def read(self, type_: str, call: Call, id_: str, inputs: Props, outputs: Props) -> Props | None:
-        with _words(type_, outputs):
-            return _kind(type_).read(self._configured(), call, id_, _present(outputs))
+        host = self._configured()
+        with _words(host, type_, outputs):
+            return _kind(type_).read(host, call, id_, _present(outputs))
 
     def update(
         self, type_: str, call: Call, id_: str, old_inputs: Props, old_outputs: Props, inputs: Props, *, preview: bool
     ) -> Props:
         if preview:
             return old_outputs | schema.stated(inputs)
-        with _words(type_, inputs):
-            return _kind(type_).update(self._configured(), call, id_, _present(old_outputs), inputs) | {"id": id_}
+        host = self._configured()
+        with _words(host, type_, inputs):
+            return _kind(type_).update(host, call, id_, _present(old_outputs), inputs) | {"id": id_}
 
     def delete(self, type_: str, call: Call, id_: str, inputs: Props, outputs: Props) -> None:
-        with _words(type_, outputs):
-            _kind(type_).delete(self._configured(), call, id_, _present(outputs))
+        host = self._configured()
+        with _words(host, type_, outputs):
+            _kind(type_).delete(host, call, id_, _present(outputs))
 
     def take_back(self, type_: str, call: Call, inputs: Props) -> None:
         """Remove what a create that was killed half way left under the name of its inputs."""
         host = self._configured()
-        with _words(type_, inputs):
+        with _words(host, type_, inputs):
             if (left := left_id(host, type_, inputs)) is not None:
                 _kind(type_).delete(host, call, left, schema.stated(inputs))
 
@@ -109,17 +118,24 @@ class LibvirtProvider:
 
 
 class _words:
-    """Turns a libvirtError that escapes into a ProviderError naming the resource."""
+    """Turns what libvirt or the file system raised into a ProviderError naming the resource.
 
-    def __init__(self, type_: str, props: Props) -> None:
+    It counts as uncertain: a create that libvirt refuses cleans up behind itself, unless that fails as well.
+    """
+
+    def __init__(self, host: Host, type_: str, props: Props) -> None:
+        self._host = host
         self._what = f"{type_.rsplit(':', 1)[1]} {props.get('name', '')}".rstrip()
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, OSError):
+            raise ProviderError(f"{self._what}: {error.strerror or error}", uncertain=True) from error
         if error is not None and not isinstance(error, ProviderError) and isinstance(error, api().libvirtError):
-            raise ProviderError(f"{self._what}: {error}") from error
+            lost = f"libvirt at {self._host.uri} went away: " if self._host.lost() else ""
+            raise ProviderError(f"{self._what}: {lost}{error}", uncertain=True) from error
 
 
 def _present(outputs: Props) -> Props:

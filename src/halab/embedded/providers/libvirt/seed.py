@@ -13,7 +13,7 @@ from pycdlib.pycdlibexception import PyCdlibException
 from halab.embedded.provider import Call, Created, Props, ProviderError
 from halab.embedded.providers.libvirt.host import Host, api, find
 from halab.embedded.providers.libvirt.upload import upload
-from halab.embedded.providers.libvirt.volume import delete_volume, new_volume, volume_xml
+from halab.embedded.providers.libvirt.volume import delete_volume, new_volume, present, volume_xml
 from halab.embedded.providers.libvirt.xml import render
 from halab.embedded.providers.schema import Field, Fields, stated
 
@@ -53,6 +53,8 @@ class CloudInitDisk:
         host.pool(pool)
         volume = host.volume(key_of(id_))
         if volume is None:
+            return None
+        if present(volume.info) is None:
             return None
         live = {
             "name": volume.name(),

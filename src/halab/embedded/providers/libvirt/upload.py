@@ -27,6 +27,11 @@ class Watch:
         self._call, self._name, self._size = call, name, size
         self._deadline = None if call.timeout is None else time.monotonic() + call.timeout
 
+    def copied(self, count: int, at: int) -> None:
+        """Nothing can be read before the end only where there is a shorter end now."""
+        if count == 0:
+            raise ProviderError(f"Volume {self._name}: its source was cut to {at} of {self._size} bytes meanwhile")
+
     def check(self) -> None:
         if self._call.cancelled.is_set():
             raise ProviderError(f"Volume {self._name}: upload cancelled")
@@ -105,14 +110,18 @@ def _copy_range(source: int, target: int, start: int, end: int, watch: Watch) ->
         watch.check()
         if by_range:
             try:
-                start += os.copy_file_range(source, target, min(CHUNK, end - start), start, start)
+                copied = os.copy_file_range(source, target, min(CHUNK, end - start), start, start)
+                watch.copied(copied, start)
+                start += copied
                 continue
             except OSError as error:
                 if error.errno not in _NO_RANGE_COPY:
                     raise
                 by_range = False
         os.lseek(target, start, os.SEEK_SET)
-        start += os.sendfile(target, source, start, min(CHUNK, end - start))
+        copied = os.sendfile(target, source, start, min(CHUNK, end - start))
+        watch.copied(copied, start)
+        start += copied
 
 
 def _streamed(host: Host, volume: Any, source: int, size: int, watch: Watch) -> None:

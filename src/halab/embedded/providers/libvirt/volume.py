@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from lxml import etree
@@ -16,6 +17,8 @@ from halab.embedded.providers.libvirt.xml import node, render
 from halab.embedded.providers.schema import Field, Fields, stated
 
 _QCOW2 = b"QFI\xfb"
+
+T = TypeVar("T")
 
 
 class Volume:
@@ -55,7 +58,8 @@ class Volume:
             return None
         host.pool(pool)
         volume = host.volume(id_)
-        return None if volume is None else outputs | _live(volume)
+        live = None if volume is None else present(lambda: _live(volume))
+        return None if live is None else outputs | live
 
     def update(self, host: Host, call: Call, id_: str, old: Props, inputs: Props) -> Props:
         return old | stated(inputs)
@@ -132,6 +136,11 @@ def delete_volume(host: Host, call: Call, key: str, pool_name: str) -> None:
         except libvirt.libvirtError as error:
             if not gone(error, "VIR_ERR_NO_STORAGE_VOL"):
                 raise
+
+
+def present(look: Callable[[], T]) -> T | None:
+    """What a look into a volume gives, None when its file is gone: the daemon lists it until it is asked for more."""
+    return find(look, "VIR_ERR_NO_STORAGE_VOL")
 
 
 def _uploaded(host: Host, call: Call, pool: Any, inputs: Props) -> Any:

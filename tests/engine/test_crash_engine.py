@@ -1,0 +1,184 @@
+"""kill -9 of an up, a rebuild and a down at every point, and of libvirtd meanwhile: the rerun leaves nothing over.
+
+After each rerun the hypervisor holds what the state says, one by one, and every command has run on the present disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import libvirt  # type: ignore[import-untyped]
+import pytest
+
+from halab.embedded.hypervisor import Hypervisor
+from halab.host.install import exists
+from halab.host.requirements import Need, missing
+from tests.engine.crash_world import MACHINES, POOL, PROJECT, STACK
+
+ROOT = Path(__file__).parents[2]
+LACKING = [one.name for one in missing(exists, [Need.ALWAYS, Need.EMBEDDED])]
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(
+        os.geteuid() != 0 or bool(LACKING), reason=f"needs root and what `halab doctor` installs; missing: {LACKING}"
+    ),
+]
+SEED = int(os.environ.get("HALAB_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
+EACH = int(os.environ.get("HALAB_TEST_KILLS", "12"))
+OBJECTS = {"Domain": "domain", "Network": "network", "Pool": "pool", "Volume": "volume", "CloudInitDisk": "volume"}
+
+
+@dataclass
+class World:
+    """One state over one hypervisor, and the process that runs the engine on them."""
+
+    folder: Path
+    hypervisor: Hypervisor
+    server: subprocess.Popen[str]
+
+    def do(self, *what: str, generation: int = 1, **rest: Any) -> dict[str, Any]:
+        """What one run came to; `at` is the point at which it dies."""
+        order = {
+            "folder": str(self.folder),
+            "uri": self.hypervisor.uri,
+            "disks": str(self.hypervisor.paths.pool / POOL),
+        }
+        assert self.server.stdin is not None
+        assert self.server.stdout is not None
+        self.server.stdin.write(json.dumps(order | {"do": what, "generation": generation} | rest) + "\n")
+        self.server.stdin.flush()
+        answer: dict[str, Any] = json.loads(self.server.stdout.readline())
+        assert answer.get("error") is None, answer
+        return answer
+
+    def good(self, *what: str, **rest: Any) -> dict[str, Any]:
+        done = self.do(*what, **rest)
+        assert done["failures"] == [], (self.died, done["failures"])
+        return done
+
+    @property
+    def died(self) -> str:
+        """Where the last run died that was told to."""
+        file = self.folder / "died-last"
+        if (self.folder / "died").exists():
+            os.replace(self.folder / "died", file)
+        return file.read_text() if file.exists() else ""
+
+    def state(self) -> dict[str, Any]:
+        file = self.folder / "state" / PROJECT / f"{STACK}.json"
+        latest: dict[str, Any] = json.loads(file.read_text())["checkpoint"]["latest"]
+        return latest
+
+    def known(self) -> set[str]:
+        """The objects of the state."""
+        found = set()
+        for one in self.state().get("resources") or []:
+            kind = OBJECTS.get(one["type"].rpartition(":")[2])
+            if kind:
+                found.add(f"{kind} {one['outputs']['name']} {one['id'].split(';')[0]}")
+        return found
+
+    def real(self) -> set[str]:
+        """The objects of the hypervisor: what libvirt knows, and the files that are there."""
+        connection = libvirt.open(self.hypervisor.uri)
+        try:
+            found = {f"domain {one.name()} {one.UUIDString()}" for one in connection.listAllDomains()}
+            found |= {f"network {one.name()} {one.UUIDString()}" for one in connection.listAllNetworks()}
+            for pool in connection.listAllStoragePools():
+                found.add(f"pool {pool.name()} {pool.UUIDString()}")
+                pool.refresh()
+                found |= {f"volume {one.name()} {one.key()}" for one in pool.listAllVolumes()}
+            running = [one.name() for one in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)]
+        finally:
+            connection.close()
+        files = {path.name for path in (self.hypervisor.paths.pool / POOL).glob("*")}
+        assert files == {line.split()[1] for line in found if line.startswith("volume")}
+        processes = [one.role for one in self.hypervisor.processes()]
+        assert sorted(one for one in processes if one.startswith("qemu")) == sorted(f"qemu:{one}" for one in running)
+        assert processes.count("libvirtd") == 1
+        assert processes.count("holder") == 1
+        return found
+
+    def check(self, *, up: bool) -> None:
+        """What is there is what the state says; up: all of it, and each command has run on the disk of today."""
+        assert not self.state().get("pending_operations"), self.died
+        assert self.real() == self.known(), self.died
+        names = {line.split()[0]: 0 for line in self.known()}
+        for line in self.known():
+            names[line.split()[0]] += 1
+        wanted = {"pool": 1, "network": 1, "volume": 1 + 2 * len(MACHINES), "domain": len(MACHINES)}
+        assert names == (wanted if up else {}), self.died
+        notes = {note.name: note.read_text() for note in (self.folder / "done").iterdir()}
+        for machine in MACHINES if up else ():
+            disk = self.hypervisor.paths.pool / POOL / f"{machine}.qcow2"
+            now = subprocess.run(["stat", "-c", "%i %w", disk], check=True, capture_output=True, text=True).stdout
+            assert notes[f"{machine}-inside"] == notes[f"{machine}-member"] == now, (self.died, machine)
+        if not up:
+            assert not [name for name in notes if name.endswith("member")], self.died
+
+    def libvirtd(self) -> int:
+        (one,) = [one for one in self.hypervisor.processes() if one.role == "libvirtd"]
+        return one.pid
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("w")
+    (folder / "lab").mkdir()
+    (folder / "lab" / "image.raw").write_bytes(random.Random(1).randbytes(1 << 18) + bytes(1 << 18))
+    hypervisor = Hypervisor("w", folder, kvm=False)
+    command = [sys.executable, "-P", str(Path(__file__).with_name("crash_world.py"))]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"},
+    ) as server:
+        try:
+            hypervisor.start()
+            yield World(folder / "lab", hypervisor, server)
+        finally:
+            assert server.stdin is not None
+            server.stdin.close()
+            assert hypervisor.remove() == []
+
+
+def chosen(count: int, points: int, what: str) -> list[int]:
+    """`count` of the points, ascending; the seed says which."""
+    found = sorted(random.Random(f"{SEED} {what}").sample(range(1, points + 1), min(count, points)))
+    print(f"HALAB_TEST_SEED={SEED} {what}: {found} of {points} points")
+    return found
+
+
+def test_a_run_that_is_killed_anywhere_goes_on_and_leaves_nothing_over(world: World) -> None:
+    points = {
+        "up": world.good("up")["points"],
+        "rebuild": world.good("up", generation=2)["points"],
+        "down": world.good("destroy")["points"],
+    }
+    world.check(up=False)
+    plan = {what: chosen(EACH, count, what) for what, count in points.items()}
+    began = time.monotonic()
+    for number in range(EACH):
+        for what, points_ in plan.items():
+            if number < len(points_):
+                run = "destroy" if what == "down" else "up"
+                generation = 1 if what == "up" else 2
+                killed = world.do(run, generation=generation, at=points_[number])["killed"]
+                assert killed, (what, points_[number])
+                assert world.died
+                # ./halab up looks at what is there after a run that was cut off.
+                world.good(*(["refresh"] if what == "rebuild" else []), run, generation=generation)
+                world.check(up=what != "down")
+                assert not world.do("up", generation=generation)["steps"] if what != "down" else True
+    print(f"{sum(map(len, plan.values()))} kills: {time.monotonic() - began:.1f} s")
