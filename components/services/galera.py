@@ -183,7 +183,13 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         recipe=RECIPE,
         action="ready",
         env={**env, "SIZE": str(len(topology.voters(Service.GALERA)))},
-        after=frozenset({schemas.name, *(step.name for step in start), *({"garbd.ready"} if topology.running(Service.GARBD) else ())}),
+        after=frozenset(
+            {
+                schemas.name,
+                *(step.name for step in start),
+                *({"garbd.ready"} if topology.running(Service.GARBD) else ()),
+            }
+        ),
         timeout=1200,
     )
     # `galera.member@N` answers for the member before N: one that is rebuilt is waited for.

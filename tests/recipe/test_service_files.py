@@ -237,7 +237,7 @@ def test_rabbitmq_finds_its_members_by_configuration_and_has_no_guest(placed: Pl
     values = dict(line.split(" = ", 1) for line in lines)
     topology = _topology(placed.stack)
     nodes = [values[key] for key in values if key.startswith("cluster_formation.classic_config.nodes.")]
-    assert nodes == [f"rabbit@{node.name}" for node in topology.running(Service.RABBITMQ)]
+    assert nodes == [f"rabbit@{node.name}" for node in topology.voters(Service.RABBITMQ)]
     assert values["default_user"] == "halab"
     assert values["listeners.tcp.1"] == f"{topology.node(placed.step.node).ip}:5672"
 
