@@ -11,8 +11,8 @@ Path = tuple[str, ...]
 #: Stands for any one key of a path.
 ANY = "*"
 
-_PLAIN = re.compile(r"[A-Za-z0-9_:*-]{1,40}")
-_SECRET = re.compile(r"passw|passphrase|secret|credential|private|token|api_?key|^key$|^pw$", re.IGNORECASE)
+_PLAIN = re.compile(r"[A-Za-z0-9_:*<-]{1,40}")
+_SECRET = re.compile(r"passw|passphrase|secret|credential|private|token|api_?key|^key$|^pw$|^secure$", re.IGNORECASE)
 #: What the keys and services are called elsewhere.
 _SYNONYMS = {
     "ram": "memory",

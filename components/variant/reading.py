@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -42,7 +43,7 @@ class _Reading:
         if raw is None:
             return {}
         if not isinstance(raw, Mapping):
-            self._note(path or ("config", CONFIG_KEY), raw, f"a mapping of {', '.join(known)} is needed")
+            self._note(path or _HERE, raw, f"a mapping of {', '.join(known)} is needed")
             self.wrong.add(path)
             return {}
         allowed = tuple(known)
@@ -58,7 +59,7 @@ class _Reading:
             here = (*path, key.name)
             found[key.name] = key.default
             if key.name not in raw:
-                if key.required and here not in self.wrong:
+                if key.required and not any(meets(here, wrong) for wrong in self.wrong):
                     self._note(here, None, f"{key.rule} is needed")
                 continue
             try:
@@ -138,11 +139,11 @@ def _cross_check(stack: model.Stack, reading: _Reading) -> None:
 
 
 def _read(
-    name: str, raw: object, source: str, lines: Mapping[Path, int] | None = None, before: Iterable[Problem] = ()
+    name: str, raw: object, source: str, lines: Mapping[Path, int] | None = None, before: Sequence[Problem] = ()
 ) -> model.Stack:
     """`before`: what is wrong with the text itself. Raises StackError with all problems, in the order of lines."""
-    earlier = [_below(problem) for problem in before]
-    reading = _Reading(lines or {}, (problem.path for problem in earlier))
+    earlier = [replace(one, path=one.path if one.path == _HERE else _below(one.path)) for one in before]
+    reading = _Reading(lines or {}, (_below(problem.path) for problem in before))
     stack = _stack(name, raw, reading)
     _cross_check(stack, reading)
     if problems := [*earlier, *reading.problems]:
@@ -150,10 +151,9 @@ def _read(
     return stack
 
 
-def _below(problem: Problem) -> Problem:
-    """A problem of the text, its path as the keys' problems have it."""
-    inside = problem.path[: len(_HERE)] == _HERE
-    return Problem(problem.path[len(_HERE) :], problem.value, problem.rule, problem.line) if inside else problem
+def _below(path: Path) -> Path:
+    """A path of the file as the keys' problems have it."""
+    return path[len(_HERE) :] if path[: len(_HERE)] == _HERE else path
 
 
 def _error(source: str, problems: Iterable[Problem]) -> StackError:
@@ -231,4 +231,5 @@ def _absent(found: document.Document, config: object) -> Problem:
     if not isinstance(config, Mapping):
         return Problem(("config",), shown(config), rule, found.lines.get(("config",), 0))
     near = nearest(CONFIG_KEY, (str(key) for key in config))
-    return Problem(("config",), shown(near) if near else "", rule, found.lines.get(("config", near), 0))
+    line = found.lines.get(("config", near), found.lines[("config",)])
+    return Problem(("config",), shown(near) if near else "", rule, line)
