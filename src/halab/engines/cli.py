@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import yaml
 
-from components.variant import stack_file
 from halab.embedded.engine.events import Diagnostic, Event, Failure, ResourceFinished, ResourceStarted, Summary
 from halab.engines import PARALLEL, OnEvent
 from halab.engines.embedded import Embedded
@@ -23,8 +22,13 @@ from halab.workspace import Workspace, write_text
 _FAILED = "resOpFailedEvent"
 
 
-def _targets(target: Sequence[str]) -> list[str]:
-    return [flag for one in target for flag in ("--target", one if one.startswith("urn:") else f"**::{one}")]
+def _limits(target: Sequence[str], replace: Sequence[str]) -> list[str]:
+    chosen = (("--target", one) for one in target), (("--replace", one) for one in replace)
+    return [word for flags in chosen for flag, one in flags for word in (flag, _pattern(one))]
+
+
+def _pattern(name: str) -> str:
+    return name if name.startswith("urn:") else f"**::{name}"
 
 
 def _quiet() -> dict[str, str]:
@@ -55,13 +59,13 @@ class PulumiCli:
             "PULUMI_DEBUG_COMMANDS": "true",
         }
 
-    def preview(self, on_event: OnEvent, target: Sequence[str] = ()) -> Summary:
+    def preview(self, on_event: OnEvent, target: Sequence[str] = (), replace: Sequence[str] = ()) -> Summary:
         self._select()
-        return self._run(on_event, ["preview", "--diff", *_targets(target)])
+        return self._run(on_event, ["preview", "--diff", *_limits(target, replace)])
 
-    def up(self, on_event: OnEvent, target: Sequence[str] = ()) -> Summary:
+    def up(self, on_event: OnEvent, target: Sequence[str] = (), replace: Sequence[str] = ()) -> Summary:
         self._select()
-        return self._run(on_event, ["up", "--yes", "--skip-preview", "--continue-on-error", *_targets(target)])
+        return self._run(on_event, ["up", "--yes", "--skip-preview", "--continue-on-error", *_limits(target, replace)])
 
     def refresh(self, on_event: OnEvent) -> Summary:
         self._select()
@@ -92,7 +96,7 @@ class PulumiCli:
         """
         if not self._workspace.checkpoint.exists():
             Embedded(self._workspace, "", {}).clear()
-        document = yaml.safe_load(stack_file(self._workspace.project, self._workspace.stack).read_text())
+        document = yaml.safe_load(self._workspace.file.read_text())
         state = json.loads(self._workspace.checkpoint.read_text())["checkpoint"]["latest"]
         document["encryptionsalt"] = state["secrets_providers"]["state"]["salt"]
         write_text(self._config, yaml.safe_dump(document, sort_keys=False))
