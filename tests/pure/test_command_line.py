@@ -17,7 +17,21 @@ from halab.cli.app import run
 from halab.host import pulumi_cli
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["up", "down", "preview", "status", "verify", "ssh", "console", "logs", "doctor", "image", "graph", "test"]
+COMMANDS = [
+    "up",
+    "down",
+    "preview",
+    "status",
+    "verify",
+    "ssh",
+    "console",
+    "logs",
+    "doctor",
+    "image",
+    "graph",
+    "bench",
+    "test",
+]
 VARIANTS = ["collapsed", "segregated", "keepalived", "cloned", "endpoint"]
 
 

@@ -8,6 +8,7 @@ import typer
 
 from components.variant import StackError
 from halab.cli import (
+    bench,
     console,
     doctor,
     down,
@@ -16,13 +17,16 @@ from halab.cli import (
     graph,
     image,
     logs,
+    new,
     preview,
+    prune,
     ssh,
     status,
     test,
     up,
     verify,
 )
+from halab.cli import list as list_
 from halab.errors import DONE, FAILED, REFUSED, HalabError
 
 app = typer.Typer(
@@ -37,7 +41,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (up, down, preview, status, verify, ssh, console, logs, doctor, graph, test):
+for module in (up, down, new, list_, prune, preview, status, verify, ssh, console, logs, doctor, graph, bench, test):
     module.register(app)
 app.add_typer(fault.app, name="fault")
 app.add_typer(image.app, name="image")

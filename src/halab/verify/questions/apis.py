@@ -35,7 +35,7 @@ def _login(password: str) -> dict[str, Any]:
     }
 
 
-async def _token(context: Context, node: Node | None) -> str:
+async def get_token(context: Context, node: Node | None) -> str:
     """A token through one backend, or through the VIP over TLS. Raises ValueError with what came instead."""
     listener = _listener(context, Service.KEYSTONE)
     body = _login(context.secrets.value(SECRET))
@@ -57,7 +57,7 @@ async def tokens(context: Context) -> list[Finding]:
     problems: list[str] = []
     for index, node in enumerate(nodes):
         try:
-            token = await _token(context, node)
+            token = await get_token(context, node)
         except (OSError, ValueError) as error:
             problems.append(f"{node.name}: no token: {error}")
             continue
@@ -72,7 +72,7 @@ async def tokens(context: Context) -> list[Finding]:
 
 async def vips(context: Context) -> list[Finding]:
     """Each API answers on its VIP over TLS with the stack's certificate."""
-    token = await _token(context, None)
+    token = await get_token(context, None)
     found: list[Finding] = []
     paths = {Service.KEYSTONE: "/v3/projects", Service.GLANCE: "/v2/images", Service.PLACEMENT: "/resource_providers"}
     for service, path in paths.items():
@@ -96,7 +96,7 @@ async def image(context: Context) -> list[Finding]:
         return []
     writer, reader = nodes[0], nodes[-1]
     port = _listener(context, Service.GLANCE).backend_port
-    headers = {"X-Auth-Token": await _token(context, None)}
+    headers = {"X-Auth-Token": await get_token(context, None)}
     content = random.token_bytes(262_144)
     want = hashlib.sha256(content).hexdigest()
     description = {"name": "halab-verify", "container_format": "bare", "disk_format": "raw", "visibility": "private"}

@@ -1,0 +1,1 @@
+"""How fast halab is on this host, each figure beside a baseline that was taken in the same run."""
