@@ -272,7 +272,7 @@ def test_waiting_ends_with_what_was_seen_last(bench: lab.Lab) -> None:
 class Builder:
     """In place of the lab: halab's answers, and what was asked."""
 
-    stack = "bench-x"
+    stack, project = "bench-x", Path("/nowhere")
 
     def __init__(self) -> None:
         self.asked: list[Sequence[str]] = []
@@ -287,7 +287,7 @@ class Builder:
 
     def execute(self, command: Sequence[str], stdin: str | None = None) -> lab.Run:
         self.asked.append(tuple(command))
-        return lab.Run(2.0 if "halab.bench.token" in command else 5.0, "")
+        return lab.Run(2.0 if "halab.bench.token" in command else 5.0, '{"parts": {"RAM": 3.0}}')
 
     def group(self, *names: str) -> list[str]:
         return list(names)
@@ -316,8 +316,10 @@ def test_restore_and_fork_share_one_cold_up_and_count_until_a_token() -> None:
     results = builds.run(builder, ["restore", "fork"], "serial", 2, lambda _: None)
     assert sum(line[0] == "up" for line in builder.asked) == 1
     assert [result.name for result in results] == ["restore", "fork"]
+    assert builder.asked[-1][:2] == ("snapshot", "rm"), "what the bench saved goes with it"
     for result in results:
         assert result.figure.seconds == (7.0, 7.0)
+        assert result.details["parts"] == [{"RAM": 3.0}, {"RAM": 3.0}]
         assert result.baselines[0].median == 302.0
 
 

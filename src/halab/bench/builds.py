@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Collection
 from typing import Any, Literal
 
@@ -12,9 +13,8 @@ from halab.bench.lab import CHECKOUT, Lab
 Baseline = Literal["serial", "computed"]
 Tell = Callable[[str], None]
 
-#: Cold, and not from a golden cloud; the fence proof is no part of building.
-_UP = ("--fresh", "--yes", "--no-fence-proof", "--json")
-_SNAPSHOT = "bench"
+#: Cold, neither from a golden cloud nor kept as one; the fence proof is no part of building.
+_UP = ("--fresh", "--no-golden", "--no-fence-proof", "--json")
 #: Seconds in which a cloud that was brought back must give a token.
 _TOKEN_LIMIT = 300.0
 _COLD = "built cold, images cached, until a token"
@@ -30,15 +30,7 @@ def run(lab: Lab, names: Collection[str], baseline: Baseline, repeat: int, tell:
             lab.run("down")
         cold.append(lab.run("up", *_UP).json())
     if set(names) & {"restore", "fork"}:
-        # the build alone: what a restore replaces; verification is left out of both
-        until_token = sum(cold[-1]["parts"].get(part, 0.0) for part in ("host", "images", "hypervisor", "build"))
-        beside = Figure(_COLD, (until_token + _token(lab, lab.stack),))
-        tell("saving the cloud")
-        saved = lab.execute([*lab.group("snapshot", "save"), _SNAPSHOT])
-        if "restore" in names:
-            results.append(_restore(lab, beside, saved.seconds, repeat, tell))
-        if "fork" in names:
-            results.append(_fork(lab, beside, saved.seconds, repeat, tell))
+        results += _back(lab, names, cold[-1], repeat, tell)
     if "up" in names:
         results[:0] = _up(lab, cold, baseline, repeat, tell)
     return results
@@ -88,25 +80,51 @@ def _token(lab: Lab, stack: str) -> float:
     return lab.execute([sys.executable, "-m", "halab.bench.token", stack, f"{_TOKEN_LIMIT:.0f}"]).seconds
 
 
-def _restore(lab: Lab, beside: Figure, saved: float, repeat: int, tell: Tell) -> Result:
-    seconds = []
-    for turn in range(repeat):
-        tell(f"restore, {turn + 1} of {repeat}")
-        back = lab.execute([*lab.group("snapshot", "restore"), _SNAPSHOT])
-        seconds.append(back.seconds + _token(lab, lab.stack))
-    figure = Figure("./halab snapshot restore, until a keystone token through the VIP", tuple(seconds))
-    return Result("restore", figure, (beside,), (f"the save before took {saved:.1f} s",), {"save": round(saved, 2)})
+def _back(lab: Lab, names: Collection[str], cold: dict[str, Any], repeat: int, tell: Tell) -> list[Result]:
+    """Of a cloud that is up. What a restore replaces is the build alone: verification is left out of both."""
+    built = sum(cold["parts"].get(part, 0.0) for part in ("host", "images", "hypervisor", "build"))
+    beside = Figure(_COLD, (built + _token(lab, lab.stack),))
+    snapshot = f"bench-{time.time():.0f}"
+    tell("saving the cloud")
+    saved = lab.execute([*lab.group("snapshot", "save"), snapshot, "--json"])
+    ways = {"restore": _restore, "fork": _fork}
+    results = []
+    try:
+        for name in ways:
+            if name in names:
+                found: list[tuple[float, dict[str, Any]]] = []
+                for turn in range(repeat):
+                    tell(f"{name}, {turn + 1} of {repeat}")
+                    found.append(ways[name](lab, snapshot))
+                details = {"save": saved.json(), "parts": [document["parts"] for _, document in found]}
+                figure = Figure(_UNTIL[name], tuple(seconds for seconds, _ in found))
+                note = f"the save before took {saved.seconds:.1f} s"
+                results.append(Result(name, figure, (beside,), (note,), details))
+    finally:
+        lab.execute([*lab.group("snapshot", "rm"), snapshot])
+    return results
 
 
-def _fork(lab: Lab, beside: Figure, saved: float, repeat: int, tell: Tell) -> Result:
+_UNTIL = {
+    "restore": "./halab snapshot restore, until a keystone token through the VIP",
+    "fork": "./halab fork, until a token through the copy's VIP, the original running",
+}
+
+
+def _restore(lab: Lab, snapshot: str) -> tuple[float, dict[str, Any]]:
+    back = lab.execute([*lab.group("snapshot", "restore"), snapshot, "--json"])
+    return back.seconds + _token(lab, lab.stack), back.json()
+
+
+def _fork(lab: Lab, snapshot: str) -> tuple[float, dict[str, Any]]:
     copy = f"{lab.stack}-2"
-    seconds = []
-    for turn in range(repeat):
-        tell(f"fork, {turn + 1} of {repeat}")
-        try:
-            made = lab.execute([str(CHECKOUT / "halab"), "fork", lab.stack, copy])
-            seconds.append(made.seconds + _token(lab, copy))
-        finally:
+    file = lab.project / "stacks" / f"Pulumi.{copy}.yaml"
+    # a bench that was killed may have left one
+    file.unlink(missing_ok=True)
+    try:
+        made = lab.execute([str(CHECKOUT / "halab"), "fork", lab.stack, copy, "--snapshot", snapshot, "--json"])
+        return made.seconds + _token(lab, copy), made.json()
+    finally:
+        if file.exists():
             lab.run("down", stack=copy)
-    figure = Figure("./halab fork, until a keystone token through the copy's VIP, the original running", tuple(seconds))
-    return Result("fork", figure, (beside,), (f"the save before took {saved:.1f} s",), {"save": round(saved, 2)})
+        file.unlink(missing_ok=True)
