@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from halab import engines, hypervisors
+from halab import engines, hypervisors, impact
 from halab.display import diff, model, text
 from halab.embedded.engine.events import Diagnostic, Event, Summary
 from halab.embedded.hypervisor.hypervisor import Hypervisor
@@ -35,7 +36,7 @@ def run(workspace: Workspace, *, model_only: bool, as_json: bool) -> int:
     if as_json:
         print(json.dumps({**_document(workspace, summary), "warnings": warnings}, indent=1))
     elif summary is not None:
-        _show_changes(summary, console)
+        _show_changes(workspace, summary, console)
     return DONE if summary is None or summary.ok else FAILED
 
 
@@ -58,7 +59,7 @@ def _show_model(workspace: Workspace, console: Console) -> None:
         console.print()
 
 
-def changes(workspace: Workspace, console: Console) -> Summary:
+def changes(workspace: Workspace, console: Console, target: Sequence[str] = (), replace: Sequence[str] = ()) -> Summary:
     """The embedded engine's preview against the stack's state, which both engines keep in the same place."""
     record = workspace.record()
     known = record.hypervisor if record else hypervisors.EMBEDDED
@@ -69,7 +70,7 @@ def changes(workspace: Workspace, console: Console) -> Summary:
         if isinstance(event, Diagnostic) and event.severity in ("warning", "error"):
             console.print(Text.assemble((f"{event.severity}: ", "yellow"), event.text.rstrip()))
 
-    return runner.preview(on_event)
+    return runner.preview(on_event, target, replace)
 
 
 def _domain_type(workspace: Workspace) -> str:
@@ -80,7 +81,7 @@ def _domain_type(workspace: Workspace) -> str:
     return virt_type(workspace.state).domain_type if (workspace.state / "probe.json").exists() else "qemu"
 
 
-def _show_changes(summary: Summary, console: Console) -> None:
+def _show_changes(workspace: Workspace, summary: Summary, console: Console) -> None:
     counts = diff.counts(summary.steps)
     lines = list(diff.changed(summary.steps))
     created = [line for line in lines if line.plain.startswith("+ create")]
@@ -94,6 +95,9 @@ def _show_changes(summary: Summary, console: Console) -> None:
         console.print(Text.assemble((f"failed: {head}", "bold red"), f": {failure.error.strip()}"))
     told = ", ".join(f"{counts.get(op, 0)} to {op}" for op in ("create", "update", "replace", "delete"))
     console.print(f"{told}, {counts.get('same', 0)} unchanged")
+    if touched := impact.words(workspace.topology, impact.change(summary.steps)):
+        console.print("what that touches:")
+        console.print("\n".join(f"  {line}" for line in touched))
 
 
 def _document(workspace: Workspace, summary: Summary | None) -> dict[str, Any]:
@@ -133,5 +137,6 @@ def _document(workspace: Workspace, summary: Summary | None) -> dict[str, Any]:
             for op, urn, changed in summary.steps
             if op != "same"
         ]
+        document["touches"] = impact.words(topology, impact.change(summary.steps))
         document["failures"] = [{"urn": f.urn, "error": f.error} for f in summary.failures]
     return document

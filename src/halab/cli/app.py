@@ -20,6 +20,7 @@ from halab.cli import (
     new,
     preview,
     prune,
+    replace,
     ssh,
     status,
     test,
@@ -41,7 +42,24 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (up, down, new, list_, prune, preview, status, verify, ssh, console, logs, doctor, graph, bench, test):
+for module in (
+    up,
+    down,
+    replace,
+    new,
+    list_,
+    prune,
+    preview,
+    status,
+    verify,
+    ssh,
+    console,
+    logs,
+    doctor,
+    graph,
+    bench,
+    test,
+):
     module.register(app)
 app.add_typer(fault.app, name="fault")
 app.add_typer(image.app, name="image")

@@ -1,0 +1,81 @@
+"""Replace one node by a new VM of the same name, while the cloud works on."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.text import Text
+
+from components.topology import Node
+from halab import engines, impact
+from halab.actions import cloud, preview, ssh, up
+from halab.actions import status as status_action
+from halab.display import diff, text
+from halab.errors import FAILED, RefusedError
+from halab.labels import label
+from halab.status import Report
+from halab.workspace import Workspace
+
+
+def run(workspace: Workspace, name: str, *, engine: engines.Asked, yes: bool, verify: bool, as_json: bool) -> int:
+    """Raises RefusedError before anything is done where the cloud could not bear it."""
+    node = ssh.node(workspace, name)
+    console = text.console(error=as_json)
+    cloud.keys(workspace)
+    report = status_action.look(workspace)
+    if problems := refusals(workspace, node, report):
+        raise RefusedError("\n".join(f"replace {node.name}: {problem}" for problem in problems))
+    replaced, targets = (f"{node.name}-root",), scope(workspace, node)
+    planned = preview.changes(workspace, console, targets, replaced)
+    if not planned.ok:
+        for failure in planned.failures:
+            console.print(Text.assemble((f"failed: {label(failure.urn)}", "bold red"), f": {failure.error.strip()}"))
+        return FAILED
+    owners = {vip.name: vip.owner for vip in report.vips}
+    counts = diff.counts(planned.steps)
+    console.print(
+        f"{node.name}: a new VM with an empty disk; {counts['replace']} to replace, {counts['same']} unchanged"
+    )
+    for line in impact.words(workspace.topology, impact.change(planned.steps), owners):
+        console.print(f"  {line}")
+    if not yes and not _agreed(node):
+        raise RefusedError(f"replace {node.name}: not agreed to; nothing was done")
+    return up.run(
+        workspace,
+        up.UpOptions(
+            engine=engine, verify=verify, fence_proof=False, doctor=False, json=as_json, replace=replaced, only=targets
+        ),
+    )
+
+
+def refusals(workspace: Workspace, node: Node, report: Report) -> list[str]:
+    """Why the node cannot go now, a line each."""
+    topology = workspace.topology
+    well: dict[str, frozenset[str]] = {
+        service.service: frozenset(member.node for member in service.members if member.well)
+        for service in report.services
+    }
+    online = frozenset(line.name for line in report.nodes if line.cluster == "online")
+    for cluster in topology.clusters:
+        well[cluster.name] = online & {member.name for member in cluster.members}
+    arbiters = well.get("garbd", frozenset())
+    well["galera"] = well.get("galera", frozenset()) | arbiters
+    found = impact.short_of_votes(topology, node.name, well)
+    if found:
+        found.append("mend the others first: ./halab status")
+    if alone := impact.lonely(topology, node.name):
+        found.append(f"{alone}: a new one begins empty; ./halab down and up make all of it anew")
+    return found
+
+
+def scope(workspace: Workspace, node: Node) -> tuple[str, ...]:
+    """The node's VM, its own steps, and those elsewhere that name it as a member: nothing else changes."""
+    steps = (step.name for step in workspace.plan.steps if step.node == node.name or node.name in step.members)
+    return (*(f"{node.name}-{part}" for part in ("root", "seed", "domain")), *sorted(steps))
+
+
+def _agreed(node: Node) -> bool:
+    if not sys.stdin.isatty():
+        raise RefusedError(f"replace {node.name}: asks before it does it, and nobody is there to answer: use --yes")
+    return typer.confirm(f"replace {node.name}?", err=True)
