@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from halab import cpu, engines, hypervisors
-from halab.actions import cloud, doctor, image
+from halab.actions import cloud, doctor, golden, image
 from halab.display import text
 from halab.display.progress import Progress, work
 from halab.display.run import RunDisplay
@@ -27,6 +27,7 @@ from halab.embedded.hypervisor import Fence, Hypervisor
 from halab.errors import DONE, FAILED, RefusedError
 from halab.host.probe import virt_type
 from halab.labels import label, readable
+from halab.snapshot.store import Place
 from halab.stacks import admission
 from halab.timing import CpuTime, History, RunTimes, dependencies, spent
 from halab.workspace import Record, Workspace, now, write_json
@@ -46,7 +47,10 @@ class UpOptions:
     json: bool = False
     parallel: int = engines.PARALLEL
     overcommit: bool = False
+    golden: bool = True
+    fresh: bool = False
     replace: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ def run(workspace: Workspace, options: UpOptions) -> int:
     parts = Parts()
     console = text.console(error=options.json)
     workspace.refuse_unbuildable()
-    targets = _targets(workspace, options.until)
+    targets = options.only or _targets(workspace, options.until)
     engine, hypervisor = engines.choose(options.engine), hypervisors.choose(workspace)
     console.print(f"{engine}\n{hypervisor}")
     with parts.timed("host"):
@@ -119,6 +123,11 @@ def _bring_up(
         image.ensure(workspace, console)
     with parts.timed("hypervisor"):
         _start(workspace, hypervisor)
+    golden.settle(workspace, hypervisor, console)
+    source: Place | None = None
+    if not (workspace.checkpoint.exists() or options.fresh or options.until):
+        with parts.timed("golden cloud"):
+            source = golden.bring_back(workspace, hypervisor, domain_type, console)
     with parts.timed("build"):
         runner = engines.runner(workspace, engine, hypervisor, domain_type, options.parallel)
         refresh = _refresh_needed(workspace, hypervisor, options)
@@ -149,10 +158,15 @@ def _bring_up(
             f" after {text.duration(parts.total)}",
         )
     )
-    if options.json:
-        print(json.dumps(_document(workspace, runner, built, proof, checks, ok, parts), indent=1))
-    elif ok and built.times is not None:
+    document = _document(workspace, runner, built, proof, checks, ok, parts) if options.json else {}
+    if ok and built.times is not None and not options.json:
         _next(workspace, runner, console)
+    kept: Place | None = None
+    if ok and checks and options.golden:
+        kept = golden.keep(workspace, hypervisor, domain_type, console, anew=options.fresh)
+    if options.json:
+        told = {"from": source and source.name, "kept": kept and kept.name}
+        print(json.dumps({**document, "golden": told}, indent=1))
     return DONE if ok else FAILED
 
 
@@ -185,7 +199,7 @@ def _start(workspace: Workspace, hypervisor: hypervisors.Choice) -> None:
         embedded.enter()
         return
     fence = Fence(workspace.paths, hypervisor.uri)
-    if fence.config_file.exists() and not fence.listening():
+    if fence.config_file.exists() and not fence.held and not fence.listening():
         fence.start(())
 
 
