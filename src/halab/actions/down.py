@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from halab import engines, hypervisors
+from halab.actions import snapshot
 from halab.display import text
 from halab.display.progress import Progress
 from halab.display.run import RunDisplay
@@ -54,10 +55,12 @@ def run(workspace: Workspace, *, verbose: bool, as_json: bool) -> int:
     console = text.console(error=as_json)
     gone = take_down(workspace, console, verbose=verbose)
     if as_json:
-        document = {"stack": workspace.stack, "left": gone.left, "not_ours": gone.strangers}
+        kept = [place.name for place in snapshot.kept(workspace)]
+        document = {"stack": workspace.stack, "left": gone.left, "not_ours": gone.strangers, "kept": kept}
         print(json.dumps({**document, "seconds": round(gone.seconds, 1)}, indent=1))
     else:
         show(workspace, gone, console)
+        snapshot.tell_kept(workspace, console)
     return FAILED if gone.left else DONE
 
 
@@ -83,6 +86,7 @@ def _take_down(workspace: Workspace, uri: str, console: Console, verbose: bool) 
     """Everything goes, in order; what cannot is a line of the answer, and the rest goes nevertheless."""
     record = workspace.record()
     embedded = Hypervisor(workspace.stack, workspace.state)
+    snapshot.let_go(workspace, hypervisors.EMBEDDED if uri == embedded.uri else uri, console)
     if workspace.checkpoint.exists():
         try:
             if uri == embedded.uri:

@@ -14,6 +14,7 @@ from halab.cli import (
     down,
     fault,
     fence_daemon,
+    fork,
     graph,
     image,
     logs,
@@ -21,6 +22,7 @@ from halab.cli import (
     preview,
     prune,
     replace,
+    snapshot,
     ssh,
     status,
     test,
@@ -46,6 +48,7 @@ for module in (
     up,
     down,
     replace,
+    fork,
     new,
     list_,
     prune,
@@ -61,6 +64,7 @@ for module in (
     test,
 ):
     module.register(app)
+app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(fault.app, name="fault")
 app.add_typer(image.app, name="image")
 app.add_typer(fence_daemon.app, name="fence-daemon", hidden=True)

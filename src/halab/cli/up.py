@@ -65,6 +65,12 @@ def up(
     overcommit: Annotated[
         bool, typer.Option("--overcommit", help="Also where memory or disk of all stacks together are short.")
     ] = False,
+    keep: Annotated[
+        bool, typer.Option("--golden/--no-golden", help="Keep the verified cloud, for later ups to bring it back.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Build it also where a golden cloud could be brought back.")
+    ] = False,
     verbose: options.Verbose = False,
     as_json: options.Json = False,
 ) -> int:
@@ -85,5 +91,7 @@ def up(
             json=as_json,
             parallel=parallel,
             overcommit=overcommit,
+            golden=keep,
+            fresh=fresh,
         ),
     )

@@ -30,3 +30,8 @@ def console(*, error: bool = False) -> Console:
     if found.is_terminal:
         return found
     return Console(stderr=error, highlight=False, width=140, soft_wrap=True, emoji=False)
+
+
+def size(amount: int) -> str:
+    """Bytes as `312 MB`, `1.9 GB`."""
+    return f"{amount / 1e9:.1f} GB" if amount >= 1e9 else f"{amount / 1e6:.0f} MB"

@@ -109,6 +109,27 @@ class Fence:
     def log(self) -> Path:
         return self.paths.log / "fence_virtd.log"
 
+    @property
+    def _held(self) -> Path:
+        return self.paths.fence / "held"
+
+    @property
+    def held(self) -> bool:
+        """Whether nobody may start the daemon for now, not even a command that heals what has died."""
+        return self._held.exists()
+
+    def hold(self) -> None:
+        """End the daemon and keep it ended, over the death of this process too, until `release`."""
+        self._held.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._held.touch(mode=0o600)
+        self.stop()
+
+    def release(self, prefix: Sequence[str]) -> None:
+        """Undo `hold`: start the daemon if it was ever configured."""
+        self._held.unlink(missing_ok=True)
+        if self.config_file.exists() and not self.listening():
+            self.start(prefix)
+
     def processes(self) -> list[Process]:
         """The living daemon: known by the configuration file on its command line, which no other stack has."""
         return processes_with("fence_virtd", str(self.config_file))
@@ -172,5 +193,5 @@ class Fence:
     def remove(self) -> None:
         """End the daemon and delete its key and configuration."""
         self.stop()
-        for path in (self.key_file, self.config_file, self.paths.fence / "pid"):
+        for path in (self.key_file, self.config_file, self.paths.fence / "pid", self._held):
             path.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from halab.embedded.hypervisor import bridges
 from halab.embedded.hypervisor.daemons import START_LIMIT, answers, lay_out, qemu_gid, start_daemon
 from halab.embedded.hypervisor.fence import Fence, FenceConfig
 from halab.embedded.hypervisor.namespaces import enter_network, hold, inside, tail
@@ -238,6 +239,7 @@ class Hypervisor:
             if answers(self.paths.socket, _HUNG):
                 return False
             self._end("libvirtd", grace=0.0)
+        bridges.forget_unnoted(self.paths, holder)
         start_daemon(self.paths, holder, "libvirtd")
         if not wait_for(lambda: answers(self.paths.socket, _HUNG), START_LIMIT):
             raise HypervisorError(
@@ -274,7 +276,7 @@ class Hypervisor:
             (self.paths.run / "libvirt" / driver / "autostarted").unlink(missing_ok=True)
 
     def _fence_wanted(self, holder: Process) -> bool:
-        if not self.fence.config_file.exists():
+        if self.fence.held or not self.fence.config_file.exists():
             return False
         bridge = self.fence.bridge()
         return bridge in _links(holder)

@@ -1,0 +1,254 @@
+"""The VMs of one cloud on one libvirtd: suspended, saved, brought back and resumed all together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lxml import etree
+
+from components.variant import Role
+from halab.embedded.hypervisor import INSIDE_POOL, Paths
+from halab.embedded.hypervisor.waiting import wait_for
+from halab.embedded.providers.libvirt.host import api, find, gone
+from halab.errors import HalabError
+
+T = TypeVar("T")
+#: How libvirt marks a RAM image that is whole (qemu_saveimage.h).
+_WHOLE = b"LibvirtQemudSave"
+_JOB_LIMIT = 120.0
+#: The first libvirt whose save images may be sparse files written by qemu itself.
+_SPARSE_SINCE = 11_002_000
+_FORMAT, _CHANNELS = "image_format", "parallel.channels"
+
+
+class Live:
+    """`prefix`: what the names of the cloud's libvirt objects start with; `paths`: the stack's folders when its
+    hypervisor is the embedded one, whose pool is elsewhere than it thinks; None on a system's libvirtd.
+    """
+
+    def __init__(self, uri: str, prefix: str, paths: Paths | None) -> None:
+        libvirt = api()
+        libvirt.registerErrorHandler(lambda _context, _error: None, None)
+        self._libvirt, self._prefix, self._paths = libvirt, prefix, paths
+        try:
+            self._connection = libvirt.open(uri)
+        except libvirt.libvirtError as error:
+            raise HalabError(f"libvirt on {uri}: {error.get_error_message()}") from None
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def here(self, seen: Path) -> Path:
+        """A path in the hypervisor's pools as this process sees it."""
+        return self._paths.pool / seen.relative_to(INSIDE_POOL) if self._paths else seen
+
+    # What there is.
+
+    def domains(self) -> dict[str, Any]:
+        """Node to its domain: those whose names only this cloud's VMs have."""
+        name = re.compile(rf"{re.escape(self._prefix)}-((?:{'|'.join(Role)})-[0-9]+)")
+        found = ((name.fullmatch(domain.name()), domain) for domain in self._connection.listAllDomains())
+        return {match[1]: domain for match, domain in sorted(found, key=lambda one: one[1].name()) if match}
+
+    def states(self) -> dict[str, str]:
+        """Node to "running", "paused", "off" or libvirt's number for anything else."""
+        lv = self._libvirt
+        words = {
+            lv.VIR_DOMAIN_RUNNING: "running",
+            lv.VIR_DOMAIN_BLOCKED: "running",
+            lv.VIR_DOMAIN_PAUSED: "paused",
+            lv.VIR_DOMAIN_SHUTOFF: "off",
+            lv.VIR_DOMAIN_CRASHED: "off",
+        }
+        return {node: words.get(one.state()[0], str(one.state()[0])) for node, one in self.domains().items()}
+
+    def definition(self, node: str) -> str:
+        flags = self._libvirt.VIR_DOMAIN_XML_INACTIVE | self._libvirt.VIR_DOMAIN_XML_SECURE
+        return str(self.domains()[node].XMLDesc(flags))
+
+    def memory(self) -> int:
+        """MiB of all VMs."""
+        return int(sum(domain.maxMemory() for domain in self.domains().values())) // 1024
+
+    def networks(self) -> dict[str, str]:
+        """Name to definition."""
+        flag = self._libvirt.VIR_NETWORK_XML_INACTIVE
+        found = (one for one in self._connection.listAllNetworks() if one.name().startswith(f"{self._prefix}-"))
+        return {one.name(): one.XMLDesc(flag) for one in found}
+
+    def pool(self) -> str:
+        """The definition of the cloud's pool. Raises HalabError where it has none."""
+        found = find(lambda: self._connection.storagePoolLookupByName(self._prefix), "VIR_ERR_NO_STORAGE_POOL")
+        if found is None:
+            raise HalabError(f"there is no storage pool {self._prefix}: ./halab up makes it")
+        return str(found.XMLDesc(self._libvirt.VIR_STORAGE_XML_INACTIVE))
+
+    # All VMs at once.
+
+    def each(self, what: str, nodes: Iterable[str], do: Callable[[str, Any], T]) -> dict[str, T]:
+        """`do(node, domain)` for all nodes at once; every one is waited for. Raises HalabError naming who failed."""
+        domains, wanted = self.domains(), list(nodes)
+        if not wanted:
+            return {}
+        if missing := [node for node in wanted if node not in domains]:
+            raise HalabError(f"{what}: there is no VM {', '.join(missing)}")
+        with ThreadPoolExecutor(len(wanted)) as pool:
+            begun = {node: pool.submit(do, node, domains[node]) for node in wanted}
+        failed = {node: error for node, one in begun.items() if (error := one.exception())}
+        for node, error in failed.items():
+            if not isinstance(error, self._libvirt.libvirtError):
+                raise error
+            raise HalabError(f"{what} of {node}: {error.get_error_message()}")
+        return {node: one.result() for node, one in begun.items()}
+
+    def suspend(self, nodes: Iterable[str]) -> None:
+        self.each("suspending", nodes, lambda _, domain: domain.suspend())
+
+    def resume(self, nodes: Iterable[str]) -> None:
+        self.each("resuming", nodes, lambda _, domain: domain.resume())
+
+    def start(self, nodes: Iterable[str]) -> None:
+        """Boot VMs that are off."""
+        self.each("starting", nodes, lambda _, domain: domain.create())
+
+    def save_ram(self, folder: Path, nodes: Iterable[str]) -> None:
+        """Each VM's RAM and devices into `<folder>/<node>.save`; the VMs are off then. They are to be paused."""
+        flags = self._libvirt.VIR_DOMAIN_SAVE_PAUSED
+
+        def save(node: str, domain: Any) -> None:
+            path = str(ram(folder, node))
+            if self._sparse:
+                domain.saveParams({"file": path, _FORMAT: "sparse"}, flags)
+            else:
+                domain.saveFlags(path, None, flags)
+
+        self.each("saving RAM", nodes, save)
+
+    def load_ram(self, folder: Path, nodes: Iterable[str]) -> None:
+        """VMs that are off, as `save_ram` saved them, paused."""
+        flags = self._libvirt.VIR_DOMAIN_SAVE_PAUSED
+
+        def load(node: str, _: Any) -> None:
+            self._connection.restoreFlags(str(ram(folder, node)), None, flags)
+
+        self.each("bringing back RAM", nodes, load)
+
+    @property
+    def _sparse(self) -> bool:
+        return bool(self._connection.getLibVersion() >= _SPARSE_SINCE)
+
+    def abandon_jobs(self) -> None:
+        """End the saving that a dead process asked for; a VM whose save is not whole stays as it was, paused.
+
+        Raises HalabError when libvirt does not let go.
+        """
+        libvirt = self._libvirt
+
+        def idle(domain: Any) -> bool:
+            try:
+                if not domain.isActive() or domain.jobInfo()[0] == libvirt.VIR_DOMAIN_JOB_NONE:
+                    return True
+                domain.abortJob()
+            except libvirt.libvirtError as error:
+                if gone(error, "VIR_ERR_OPERATION_INVALID", "VIR_ERR_NO_DOMAIN"):
+                    return False
+                raise
+            return False
+
+        for node, domain in self.domains().items():
+            if not wait_for(lambda domain=domain: idle(domain), _JOB_LIMIT):  # type: ignore[misc]
+                raise HalabError(f"{node}: libvirt still saves it after {_JOB_LIMIT:.0f} s; run the command again")
+
+    # Making it what a snapshot says.
+
+    def clear(self, kept: Iterable[str]) -> None:
+        """No VM of the cloud runs any more, and those not in `kept` are not even defined."""
+        libvirt = self._libvirt
+
+        def off(_: str, domain: Any) -> None:
+            try:
+                if domain.isActive():
+                    domain.destroy()
+            except libvirt.libvirtError as error:
+                if not gone(error, "VIR_ERR_OPERATION_INVALID"):
+                    raise
+
+        domains = self.domains()
+        self.each("switching off", domains, off)
+        for node in domains.keys() - set(kept):
+            domains[node].undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
+
+    def define_networks(self, networks: Mapping[str, str]) -> None:
+        """These networks run, as defined; one that is otherwise is made anew. No VM may be on it."""
+        for name, xml in networks.items():
+            network = find(lambda name=name: self._connection.networkLookupByName(name), "VIR_ERR_NO_NETWORK")  # type: ignore[misc]
+            if network is not None and network.XMLDesc(self._libvirt.VIR_NETWORK_XML_INACTIVE) != xml:
+                if network.isActive():
+                    network.destroy()
+                network.undefine()
+                network = None
+            if network is None:
+                network = self._connection.networkDefineXML(xml)
+                network.setAutostart(1)
+            if not network.isActive():
+                network.create()
+
+    def define_pool(self, xml: str) -> None:
+        """The pool is defined with that identity, runs, and knows what is in its folder."""
+        wanted = etree.fromstring(xml)
+        pool = find(lambda: self._connection.storagePoolLookupByName(self._prefix), "VIR_ERR_NO_STORAGE_POOL")
+        if pool is not None and pool.UUIDString() != wanted.findtext("uuid"):
+            if pool.isActive():
+                pool.destroy()
+            pool.undefine()
+            pool = None
+        if pool is None:
+            pool = self._connection.storagePoolDefineXML(xml)
+            pool.setAutostart(1)
+        if not pool.isActive():
+            pool.create()
+        pool.refresh()
+
+    def define_domains(self, definitions: Mapping[str, str]) -> None:
+        """Node to definition; one of that name with another identity is replaced. The VMs are to be off."""
+        for node, domain in self.domains().items():
+            if node in definitions and domain.UUIDString() != etree.fromstring(definitions[node]).findtext("uuid"):
+                domain.undefineFlags(self._libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
+        for xml in definitions.values():
+            self._connection.defineXML(xml)
+
+
+def ram(folder: Path, node: str) -> Path:
+    return folder / f"{node}.save"
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a RAM image is there and libvirt finished it."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_WHOLE)) == _WHOLE
+    except OSError:
+        return False
+
+
+def pool_folder(xml: str) -> Path:
+    """The folder of a pool, as its hypervisor sees it."""
+    return Path(etree.fromstring(xml).findtext("target/path") or "/")
+
+
+def disks(xml: str, pool: Path) -> tuple[str, ...]:
+    """The names in the pool's folder of the disks that a domain writes. Raises HalabError for one that is elsewhere."""
+    found = []
+    for disk in etree.fromstring(xml).findall("devices/disk"):
+        source = disk.find("source")
+        if disk.get("device", "disk") != "disk" or disk.find("readonly") is not None or source is None:
+            continue
+        path = Path(source.get("file", ""))
+        if path.parent != pool:
+            raise HalabError(f"a disk of it is {source.attrib}, which is not in {pool}: only halab's own can be saved")
+        found.append(path.name)
+    return tuple(found)
