@@ -166,15 +166,16 @@ class Program:
 class Points:
     """Counts the places where the run can die, and lets `act` happen at one of them."""
 
-    def __init__(self, at: int, act: Callable[[str], None]) -> None:
-        self.at, self.act, self.count = at, act, 0
+    def __init__(self, at: int, only: str, act: Callable[[str], None]) -> None:
+        """`only`: of the points of this name alone, "" for all."""
+        self.at, self.only, self.act, self.count = at, only, act, 0
         self._lock = threading.Lock()
 
     def pass_(self, name: str) -> None:
         with self._lock:
-            self.count += 1
-            mine = self.count
-        if mine == self.at:
+            self.count += self.only in ("", name)
+            mine = self.count if self.only in ("", name) else 0
+        if mine and mine == self.at:
             self.act(f"point {mine}: {name}")
 
     def around(self, owner: Any, name: str, what: str) -> None:
@@ -216,7 +217,7 @@ def run(order: Mapping[str, Any]) -> dict[str, Any]:
         timer.start()
 
     (folder / "died").unlink(missing_ok=True)
-    points = Points(order.get("at", 0), bereave if "daemon" in order else die)
+    points = Points(order.get("at", 0), order.get("only", ""), bereave if "daemon" in order else die)
     points.install()
     serving: list[Deployment] = []
 
