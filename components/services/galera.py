@@ -84,9 +84,14 @@ def provider_options(topology: Topology, node: Node) -> dict[str, str]:
 def config(topology: Topology, node: Node) -> str:
     """The file of MariaDB's configuration directory that sorts last."""
     options = ";".join(f"{key}={value}" for key, value in provider_options(topology, node).items())
-    return f"""[mariadbd]
+    return f"""[client]
+# over the socket only; a handshake costs an emulated guest seconds, the agent's monitor included
+skip-ssl
+
+[mariadbd]
 bind-address = {node.ip}
 skip-name-resolve
+connect_timeout = 60
 max_connections = 600
 default_storage_engine = InnoDB
 binlog_format = ROW

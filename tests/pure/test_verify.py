@@ -137,3 +137,35 @@ def test_each_cluster_may_fence_its_own_vms_and_no_others(tmp_path: Path) -> Non
     found = fencing_answers(topology, tmp_path)
     assert [finding.ok for finding in found] == [True] * len(topology.clusters)
     assert not any(finding.ok for finding in fencing_answers(topology, tmp_path, foreign="halab-other-database-1"))
+
+
+def test_a_question_that_a_busy_guest_missed_is_asked_again_and_a_wrong_answer_is_not(
+    topology: Topology, tmp_path: Path
+) -> None:
+    asked = {"busy": 0, "wrong": 0, "dead": 0}
+
+    async def busy(_: Context) -> list[Finding]:
+        """Is it there."""
+        asked["busy"] += 1
+        if asked["busy"] == 1:
+            raise TimeoutError("timed out")
+        return [Finding("busy", True, "there")]
+
+    async def wrong(_: Context) -> list[Finding]:
+        asked["wrong"] += 1
+        return [Finding("wrong", False, "two UUIDs")]
+
+    async def dead(_: Context) -> list[Finding]:
+        """Does it answer."""
+        asked["dead"] += 1
+        raise OSError("no route")
+
+    told: list[Finding] = []
+    report = asyncio.run(run(context(topology, tmp_path), (busy, wrong, dead), told.append))
+    assert asked == {"busy": 2, "wrong": 1, "dead": 3}
+    assert [(finding.check, finding.ok) for finding in report.findings] == [
+        ("busy", True),
+        ("wrong", False),
+        ("Does it answer", False),
+    ]
+    assert sorted(finding.check for finding in told) == ["Does it answer", "busy", "wrong"]
