@@ -52,7 +52,7 @@ def test_the_table_says_which_number_is_computed() -> None:
     with console.capture() as captured:
         console.print(screen(results, MACHINE))
     lines = captured.get().splitlines()
-    assert any("600 s (computed)" in line and "10.00 times" in line for line in lines)
+    assert any("600 s (computed)" in line and "10.00 times as long" in line for line in lines)
     assert "up: a note" in captured.get()
     assert "load before: 0.50" in captured.get()
 

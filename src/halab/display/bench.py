@@ -21,7 +21,9 @@ def screen(results: Iterable[Result], machine: Mapping[str, Any]) -> RenderableT
         shown.add_row(Text(result.name, style="bold"), result.figure.what, *_numbers(result.figure), "")
         for baseline in result.baselines:
             factor = ratio(baseline, result.figure)
-            shown.add_row("", f"beside: {baseline.what}", *_numbers(baseline), f"{factor:.2f} times" if factor else "")
+            shown.add_row(
+                "", f"beside: {baseline.what}", *_numbers(baseline), f"{factor:.2f} times as long" if factor else ""
+            )
     notes = [Text(f"{result.name}: {note}") for result in found for note in result.notes]
     host = (
         f"on {counted(machine['cores'], 'core')} ({machine['cpu']}), {machine['memory_mib']} MiB, "
