@@ -18,7 +18,7 @@ from components import services
 from components.parts import Listener
 from components.variant import Service
 from halab import hypervisors, status
-from halab.actions import cloud
+from halab.actions import cloud, golden
 from halab.actions import status as status_action
 from halab.display import fault as display
 from halab.display import text
@@ -53,15 +53,16 @@ SQL
 """
 _READ = 'mysql -N -B -e "SET SESSION wsrep_sync_wait=1; SELECT n FROM $user.probe"\n'
 _DROP = "mysql -e \"DROP USER IF EXISTS '$user'@'%'; DROP DATABASE IF EXISTS $user\"\n"
-#: Which VMs a cluster would have records of: `crm_resource --cleanup` without a resource forgets all failures.
+#: Without a resource's name it forgets all failures.
 _FORGET = "crm_resource --cleanup >/dev/null 2>&1\n"
 
 
 @dataclass(frozen=True, slots=True)
 class FaultOptions:
-    """`limit`: seconds until all must be well again; `seed`: of what is left to chance, None for a new one."""
+    """`restore`: the snapshot to begin with, "" for the cloud as it is; `limit`: seconds until all must be well again;
+    `seed`: of what is left to chance, None for a new one."""
 
-    restore: bool = True
+    restore: str = "golden"
     seed: int | None = None
     limit: float = 1800.0
     json: bool = False
@@ -103,13 +104,14 @@ def run(workspace: Workspace, name: str, options: FaultOptions) -> int:
     fault = named(workspace, name)
     console = text.console(error=options.json)
     if options.restore:
-        _restore(workspace, console)
+        _restore(workspace, options.restore, console)
     hypervisor = hypervisors.reach(workspace)
     record = workspace.record()
     assert record is not None, "reach() refuses a stack without a record"
     seed = secrets.randbelow(2**31) if options.seed is None else options.seed
     uri = hypervisor.uri if hypervisor else record.hypervisor
-    found = asyncio.run(_Run(workspace, fault, uri, seed, options, console).carry_out())
+    key = golden.known_key(workspace, "embedded" if hypervisor else "system")
+    found = asyncio.run(_Run(workspace, fault, uri, seed, key, options, console).carry_out())
     path = result.write(workspace, found)
     if options.json:
         print(json.dumps(asdict(found), indent=1))
@@ -120,15 +122,14 @@ def run(workspace: Workspace, name: str, options: FaultOptions) -> int:
     return DONE if found.ok else FAILED
 
 
-def _restore(workspace: Workspace, console: Console) -> None:
+def _restore(workspace: Workspace, snapshot: str, console: Console) -> None:
     """A process of its own: this one must have a single thread when it enters the stack's network."""
-    console.print(f"restoring {workspace.stack} (leave it out with --no-restore)")
-    command = [sys.executable, "-P", "-m", "halab", "snapshot", "restore", "--stack", workspace.stack]
+    command = [str(workspace.project / "halab"), "snapshot", "restore", snapshot, "--stack", workspace.stack]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
     if done.returncode:
         raise HalabError(
-            f"{workspace.stack}: no fault without its restore, which ended with {done.returncode}; "
-            f"save one first (./halab snapshot save), or run the fault with --no-restore"
+            f"{workspace.stack}: no fault, since the restore of {snapshot} before it ended with {done.returncode}; "
+            "a verified ./halab up keeps a golden cloud, and --no-restore takes the cloud as it is"
         )
 
 
@@ -136,10 +137,17 @@ class _Run:
     """One fault on one cloud, from this process, which is where the cloud's addresses are."""
 
     def __init__(
-        self, workspace: Workspace, fault: Fault, uri: str, seed: int, options: FaultOptions, console: Console
+        self,
+        workspace: Workspace,
+        fault: Fault,
+        uri: str,
+        seed: int,
+        key: str,
+        options: FaultOptions,
+        console: Console,
     ) -> None:
         self._workspace, self._fault, self._seed, self._options = workspace, fault, seed, options
-        self._console, self._power = console, Power(workspace.topology, uri)
+        self._console, self._key, self._power = console, key, Power(workspace.topology, uri)
         asked = workspace.topology.stack.hypervisor.domain_type
         self._accelerator = virt_type(workspace.state).domain_type if asked == "auto" else asked
         self._limit = PROBE_LIMIT[self._accelerator]
@@ -186,7 +194,7 @@ class _Run:
             accelerator=self._accelerator,
             host=result.host(),
             versions=result.versions(self._workspace),
-            key=result.stack_key(self._workspace),
+            key=self._key[:12],
         )
 
     def _probes(self) -> tuple[Row, Mapping[str, Probe]]:

@@ -40,6 +40,7 @@ def run(
     restore: Annotated[
         bool, typer.Option("--restore/--no-restore", help="Begin with ./halab snapshot restore.")
     ] = True,
+    snapshot: Annotated[str, typer.Option("--from", metavar="NAME", help="The snapshot to restore.")] = "golden",
     seed: Annotated[int | None, typer.Option(help="What is left to chance (an order), repeated.")] = None,
     limit: Annotated[int, typer.Option(min=60, metavar="SECONDS", help="Until then all must be well again.")] = 1800,
     as_json: options.Json = False,
@@ -47,4 +48,4 @@ def run(
     """One fault, from a cloud that is well to a cloud that is well again; the result is kept for ./halab compare."""
     from halab.actions.fault import FaultOptions, run
 
-    return run(options.workspace(stack), name, FaultOptions(restore, seed, limit, as_json))
+    return run(options.standing(stack), name, FaultOptions(snapshot if restore else "", seed, limit, as_json))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -25,7 +24,8 @@ VERSION = 1
 class Result:
     """One fault that was carried out. `goals`: seconds by probe, and "well"; `lost`: confirmed writes that are gone.
 
-    `accelerator`: kvm or qemu (emulation, which makes every guest ten to twenty times slower).
+    `accelerator`: kvm or qemu (emulation, which makes every guest ten to twenty times slower); `key`: the beginning of
+    the golden cloud's (halab.snapshot.key), so that results of one and the same cloud are known.
     """
 
     fault: str
@@ -116,15 +116,6 @@ def read_all(state: Path, stacks: Iterable[str]) -> list[Result]:
     paths = [path for stack in stacks for path in folder(state, stack).glob("*.json")]
     found = [result for path in paths if (result := read(path)) is not None]
     return sorted(found, key=lambda result: result.began)
-
-
-def stack_key(workspace: Workspace) -> str:
-    """12 hex digits of all that makes the cloud: its steps' scripts, its VMs, its images."""
-    topology = workspace.topology
-    parts = [step.script() for step in workspace.plan.topological()]
-    parts += [repr(node) for node in topology.nodes]
-    parts += [spec.image_key(image) for image in sorted({node.image for node in topology.nodes})]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
 def host() -> dict[str, Any]:
