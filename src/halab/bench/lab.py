@@ -19,7 +19,7 @@ from components.topology import Topology, derive
 from components.variant import CONFIG_KEY, parse
 from halab.bench.host import meminfo
 from halab.errors import HalabError, RefusedError
-from halab.stacks.budget import memory
+from halab.stacks.budget import QEMU_OVERHEAD
 from halab.workspace import write_text
 
 #: This very halab.
@@ -92,11 +92,11 @@ class Lab:
                 self.run("down")
 
     def _refuse_short_memory(self, copies: int) -> None:
-        need, there = copies * memory(self.topology, emulated=True), meminfo("MemAvailable")
+        need, there = copies * sum(node.memory + QEMU_OVERHEAD for node in self.topology.nodes), meminfo("MemAvailable")
         if need > there:
             raise RefusedError(
                 f"bench: {need - there} MiB of memory short: {self.stack}{' and its copy' if copies > 1 else ''} "
-                f"take up to {need}, {there} are available; take a stack down (./halab down), or bench a smaller one"
+                f"take {need}, {there} are available; take a stack down (./halab down), or bench a smaller one"
             )
 
     def command(self, name: str, *arguments: str, stack: str | None = None) -> list[str]:
