@@ -64,6 +64,8 @@ def test_a_node_that_does_not_answer_is_in_the_bundle_with_its_console_log(
     workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "b.tar.gz"
+    workspace.new_log("up").write_text("what up did\n")
+    (workspace.state / "log" / "install.log").write_text("what was installed\n")
     assert run(["logs", "--bundle", str(path)]) == 0
     said = capsys.readouterr().out
     assert "controller-2: no answer within 120 s; the bundle has its console log instead" in said
@@ -74,6 +76,7 @@ def test_a_node_that_does_not_answer_is_in_the_bundle_with_its_console_log(
     assert "no answer" in texts["nodes/controller-2.log"]
     assert "last words of controller-2" in texts["nodes/controller-2.console.log"]
     assert "journal of controller-1, password [secret]" in texts["nodes/controller-1.log"]
+    assert {"what up did\n", "what was installed\n"} <= set(texts.values())
     assert not any(name.startswith("hypervisor/qemu") for name in texts), "a console's log is there once"
 
 

@@ -105,6 +105,8 @@ def _parts(workspace: Workspace, answers: Mapping[str, str | RemoteError]) -> It
         for path in sorted(folder.rglob("*.log*")):
             if path.is_file() and path.stat().st_size and path not in consoles.values():
                 yield f"{name}/{path.relative_to(folder)}", _end(path)
+    for path in sorted((workspace.state / "log").glob("*.log")):
+        yield f"host/{path.name}", _end(path)
     if workspace.times.exists():
         yield "times.json", workspace.times.read_bytes()
     for name, console in consoles.items():
