@@ -20,6 +20,9 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = [
     "up",
     "down",
+    "new",
+    "list",
+    "prune",
     "preview",
     "status",
     "verify",
