@@ -125,6 +125,23 @@ converge_unit() {
     fi
 }
 
+# refresh_unit UNIT HOW FILE...: a unit that others start and stop takes a change of any FILE, by systemctl HOW (reload,
+# restart). Nothing is done to one that does not run.
+refresh_unit() {
+    local unit=$1 how=$2 stamp=$HALAB_DIR/applied/$1 sum
+    shift 2
+    sum=$(cat "$@" | sha256sum)
+    mkdir -p "${stamp%/*}"
+    if [ -e "$stamp" ] && [ "$(<"$stamp")" != "$sum" ]; then
+        case $(systemctl is-active "$unit") in
+            active | activating | reloading)
+                systemctl "$how" "$unit" || fail "$unit did not take its configuration; see journalctl -u $unit"
+                ;;
+        esac
+    fi
+    printf '%s' "$sum" >"$stamp"
+}
+
 # reload_units UNIT...: systemd reads its files again if it holds an older version of one of the units.
 reload_units() {
     local unit

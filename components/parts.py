@@ -31,7 +31,8 @@ class Resource:
     """A Pacemaker clone of one primitive on every full member that runs the service.
 
     `agent` is "class:provider:type" or "class:type"; `meta` the clone's, `primitive_meta` the primitive's meta
-    attributes; `after` names other services whose clone starts first; `ordering` is the kind of that rsc_order.
+    attributes; `after` names other services whose clone starts first; `ordering` is the kind of that rsc_order;
+    `together`: services without whose clone on the same node it does not run.
     """
 
     service: Service
@@ -42,6 +43,7 @@ class Resource:
     primitive_meta: Mapping[str, str] = field(default_factory=dict)
     after: tuple[Service, ...] = ()
     ordering: Literal["Mandatory", "Optional"] = "Optional"
+    together: tuple[Service, ...] = ()
 
     @property
     def clone(self) -> str:

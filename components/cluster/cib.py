@@ -137,6 +137,9 @@ def _clone_constraints(parent: ET.Element, cluster: Cluster, resources: list[Res
                 if action:
                     values["then-action"] = "start"
                 ET.SubElement(parent, "rsc_order", {"id": f"{first.service}-then-{resource.service}", **values})
+            if first.service in resource.together:
+                values = {"rsc": resource.clone, "with-rsc": first.clone, "score": "INFINITY"}
+                ET.SubElement(parent, "rsc_colocation", {"id": f"{resource.service}-with-{first.service}", **values})
 
 
 def _vip_constraints(parent: ET.Element, cluster: Cluster, vips: list[Vip], haproxy: Resource | None) -> None:

@@ -31,7 +31,7 @@ def config(topology: Topology, node: Node) -> str:
             "database": openstack.database(topology, GLANCE),
             "files": {"filesystem_store_datadir": IMAGES, "filesystem_store_file_perm": "0640"},
             "glance_store": {"default_backend": "files"},
-            "keystone_authtoken": openstack.authtoken(topology, GLANCE),
+            "keystone_authtoken": openstack.authtoken(topology, GLANCE, node),
             "oslo_messaging_notifications": {"driver": "noop"},
             "oslo_middleware": {"enable_proxy_headers_parsing": "true"},
             "oslo_policy": {"enforce_new_defaults": "true"},

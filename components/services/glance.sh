@@ -1,7 +1,10 @@
 # shellcheck shell=bash
-# Glance on one node. UNIT, OWNER, CA_FILE, UWSGI; ready: URL, BACKENDS, KEYSTONE.
+# Glance on one node. UNIT, OWNER, CA_FILE, UWSGI, MANAGED; ready: URL, BACKENDS, KEYSTONE.
 
 MOUNT=var-lib-glance-images.mount
+
+# with_files COMMAND...: the command with the files that the running service depends on.
+with_files() { "$@" /etc/glance/glance-api.conf "$UWSGI" "/etc/systemd/system/$UNIT.service"; }
 
 configure() {
     secret_file CA_PEM "$CA_FILE" root root 0644
@@ -10,6 +13,9 @@ configure() {
     reload_units "$UNIT" "$MOUNT"
     converge_unit "$MOUNT" "/etc/systemd/system/$MOUNT"
     runuser -u "$OWNER" -- test -w /var/lib/glance/images || fail "$OWNER cannot write to /var/lib/glance/images"
+    if [ -n "$MANAGED" ]; then
+        with_files refresh_unit "$UNIT" restart
+    fi
     say "glance: configured, images on $(findmnt -n -o SOURCE /var/lib/glance/images)"
 }
 
@@ -24,7 +30,7 @@ schema() {
 }
 
 start() {
-    converge_unit "$UNIT" /etc/glance/glance-api.conf "$UWSGI" "/etc/systemd/system/$UNIT.service"
+    with_files converge_unit "$UNIT"
     say "glance: running"
 }
 

@@ -13,16 +13,16 @@ from components.services import openstack
 from components.services.openstack import KEYSTONE, REGION
 from components.steps import Step
 from components.topology import Node, Topology
-from components.variant import Service
+from components.variant import CacheScope, Service
 
 RECIPE = Recipe(Path(__file__).with_suffix(".sh"))
 ADMIN = "KEYSTONE_ADMIN"
 _BOOTSTRAP = Path(__file__).parent / "files" / "keystone_bootstrap.py"
 
 
-def config(topology: Topology) -> str:
-    """keystone.conf, the same on every node."""
-    servers = openstack.memcached_servers(topology)
+def config(topology: Topology, node: Node) -> str:
+    """keystone.conf; nodes that share their caches have the same."""
+    servers = openstack.memcached_servers(topology, node)
     cache = {"enabled": "true", "backend": "oslo_cache.memcache_pool", "memcache_servers": servers}
     return openstack.ini(
         {
@@ -73,7 +73,7 @@ def catalog(topology: Topology) -> str:
 def _files(topology: Topology, node: Node) -> tuple[File, ...]:
     group = KEYSTONE.user
     return (
-        File("/etc/keystone/keystone.conf", config(topology), "root", group, 0o640),
+        File("/etc/keystone/keystone.conf", config(topology, node), "root", group, 0o640),
         File(openstack.uwsgi_path(KEYSTONE), openstack.uwsgi(KEYSTONE, node), "root", group, 0o640),
         openstack.unit(KEYSTONE),
     )
@@ -120,7 +120,10 @@ def steps(topology: Topology) -> tuple[Step, ...]:
 
 
 def resource(topology: Topology) -> Resource:
-    return openstack.resource(KEYSTONE, after=(Service.GALERA,))
+    """After all that the others of the cluster need, as the reference implementation has it (keystone.scenario)."""
+    after = (Service.GALERA, Service.RABBITMQ, Service.MEMCACHED, Service.HAPROXY)
+    local = topology.stack.cache is CacheScope.LOCAL
+    return openstack.resource(KEYSTONE, after, together=(Service.MEMCACHED,) if local else ())
 
 
 PART = ServicePart(Service.KEYSTONE, steps, resource, lambda topology: openstack.listener(topology, KEYSTONE))

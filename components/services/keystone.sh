@@ -1,5 +1,8 @@
 # shellcheck shell=bash
-# Keystone on one node. UNIT, OWNER, CA_FILE; bootstrap: NAMES; ready: URL, BACKENDS, ADMIN.
+# Keystone on one node. UNIT, OWNER, CA_FILE, UWSGI, MANAGED; bootstrap: NAMES; ready: URL, BACKENDS, ADMIN.
+
+# with_files COMMAND...: the command with the files that the running service depends on.
+with_files() { "$@" /etc/keystone/keystone.conf "$UWSGI" "/etc/systemd/system/$UNIT.service" /etc/keystone/*-keys/*; }
 
 configure() {
     local name repository key
@@ -12,11 +15,14 @@ configure() {
         done
     done
     reload_units "$UNIT"
+    if [ -n "$MANAGED" ]; then
+        with_files refresh_unit "$UNIT" restart
+    fi
     say "keystone: configured"
 }
 
 start() {
-    converge_unit "$UNIT" /etc/keystone/keystone.conf "$UWSGI" "/etc/systemd/system/$UNIT.service" /etc/keystone/*-keys/*
+    with_files converge_unit "$UNIT"
     say "keystone: running"
 }
 

@@ -10,7 +10,7 @@ from components.recipe import File, Recipe
 from components.secrets import CA_PEM
 from components.steps import Step, on
 from components.topology import Node, Topology
-from components.variant import Service
+from components.variant import CacheScope, Service
 
 #: Where every node that asks an endpoint keeps the stack's CA certificate.
 CA_FILE = "/etc/halab/ca.pem"
@@ -90,11 +90,13 @@ def schema_env(topology: Topology, api: Api) -> dict[str, str]:
     return {"OWNER": api.user, "CA_FILE": CA_FILE, "DATABASE_HOST": topology.endpoint_host(Service.GALERA)}
 
 
-def memcached_servers(topology: Topology) -> str:
-    return ",".join(f"{node.ip}:11211" for node in topology.running(Service.MEMCACHED))
+def memcached_servers(topology: Topology, node: Node) -> str:
+    """Those that an API on the node uses."""
+    shared = topology.stack.cache is CacheScope.SHARED
+    return ",".join(f"{one.ip}:11211" for one in topology.running(Service.MEMCACHED) if shared or one == node)
 
 
-def authtoken(topology: Topology, api: Api) -> dict[str, str]:
+def authtoken(topology: Topology, api: Api, node: Node) -> dict[str, str]:
     """keystonemiddleware's options: tokens are checked at keystone's VIP, over TLS."""
     url = endpoint(topology, KEYSTONE)
     options = {
@@ -111,7 +113,7 @@ def authtoken(topology: Topology, api: Api) -> dict[str, str]:
         "service_token_roles_required": "true",
         "service_token_roles": "service",
     }
-    if servers := memcached_servers(topology):
+    if servers := memcached_servers(topology, node):
         # memcached asks nobody who they are: what is kept there is sealed, so that no one else reads or plants tokens.
         options["memcached_servers"] = servers
         options["memcache_security_strategy"] = "ENCRYPT"
@@ -152,9 +154,13 @@ def uwsgi_path(api: Api) -> str:
     return f"/etc/{api.user}/halab-uwsgi.ini"
 
 
-def unit(api: Api, mounts: str = "") -> File:
-    """The whole unit: Debian's wants mysql, rabbitmq and memcached, and would start them behind Pacemaker's back."""
+def unit(api: Api, mounts: str = "", before: str = "") -> File:
+    """The whole unit: Debian's wants mysql, rabbitmq and memcached, and would start them behind Pacemaker's back.
+
+    `mounts`: a path that must be mounted; `before`: a command that must succeed before the service starts.
+    """
     requires = f"RequiresMountsFor={mounts}\n" if mounts else ""
+    first = f"ExecStartPre={before}\n" if before else ""
     text = f"""[Unit]
 Description={api.description}
 Wants=network-online.target
@@ -169,7 +175,7 @@ RuntimeDirectory={api.user}
 CacheDirectory={api.user}
 UMask=0027
 Environment=EVENTLET_NO_GREENDNS=yes
-ExecStart=/usr/bin/uwsgi_python3 --ini {uwsgi_path(api)}
+{first}ExecStart=/usr/bin/uwsgi_python3 --ini {uwsgi_path(api)}
 KillSignal=SIGTERM
 SuccessExitStatus=30
 Restart=on-failure
@@ -193,11 +199,14 @@ def listener(topology: Topology, api: Api) -> Listener:
     return Listener(api.service, api.port, api.port, "http", True, CHECK_PATH, api.port)
 
 
-def resource(api: Api, after: tuple[Service, ...]) -> Resource:
+def resource(api: Api, after: tuple[Service, ...], together: tuple[Service, ...] = ()) -> Resource:
+    """A clone that starts after other services' and stops before them: with one of them fails what needs it too."""
     operations = (Operation("start", timeout=1200), Operation("stop", timeout=120), Operation("monitor", 60, 60))
     unit = {"unit": f"{api.unit}.service"}
     meta = {"interleave": "true"}
-    return Resource(api.service, UNIT_AGENT, operations, unit, meta, after=after, ordering="Mandatory")
+    return Resource(
+        api.service, UNIT_AGENT, operations, unit, meta, after=after, ordering="Mandatory", together=together
+    )
 
 
 def steps(
@@ -221,7 +230,13 @@ def steps(
     nodes = topology.running(api.service)
     managed = topology.managed(api.service)
     own = {api.user_secret, api.cache_secret}
-    env = {"UNIT": api.unit, "OWNER": api.user, "CA_FILE": CA_FILE, "UWSGI": uwsgi_path(api)}
+    env = {
+        "UNIT": api.unit,
+        "OWNER": api.user,
+        "CA_FILE": CA_FILE,
+        "UWSGI": uwsgi_path(api),
+        "MANAGED": "yes" if managed else "",
+    }
     configure = tuple(
         Step(
             name=on(recipe, "configure", node.name),

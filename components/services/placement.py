@@ -14,16 +14,19 @@ from components.topology import Node, Topology
 from components.variant import Service
 
 RECIPE = Recipe(Path(__file__).with_suffix(".sh"))
+_AWAIT = Path(__file__).parent / "files" / "await_table.sh"
+_AWAIT_PATH = "/usr/local/lib/halab/await_table.sh"
+_CLIENT = "/etc/placement/halab-client.cnf"
 
 
-def config(topology: Topology) -> str:
-    """placement.conf, the same on every node. Its database options have a section of their own."""
+def config(topology: Topology, node: Node) -> str:
+    """placement.conf. Its database options have a section of their own."""
     options = openstack.database(topology, PLACEMENT)
     return openstack.ini(
         {
             "DEFAULT": {"use_stderr": "true"},
             "api": {"auth_strategy": "keystone"},
-            "keystone_authtoken": openstack.authtoken(topology, PLACEMENT),
+            "keystone_authtoken": openstack.authtoken(topology, PLACEMENT, node),
             "oslo_middleware": {
                 "enable_proxy_headers_parsing": "true",
                 "max_request_body_size": str(openstack.BODY_LIMIT),
@@ -33,12 +36,29 @@ def config(topology: Topology) -> str:
     )
 
 
+def client(topology: Topology) -> str:
+    """Options of MariaDB's client for placement's own user and database."""
+    host, user, secret = topology.endpoint_host(Service.GALERA), PLACEMENT.user, PLACEMENT.database_secret
+    return (
+        f"[client]\nhost = {host}\nuser = {user}\npassword = @{{{secret}}}\ndatabase = {user}\n"
+        f"ssl-ca = {openstack.CA_FILE}\nconnect-timeout = 10\n"
+    )
+
+
 def _files(topology: Topology, node: Node) -> tuple[File, ...]:
     group = PLACEMENT.user
-    return (
-        File("/etc/placement/placement.conf", config(topology), "root", group, 0o640),
+    own = (
+        File("/etc/placement/placement.conf", config(topology, node), "root", group, 0o640),
         File(openstack.uwsgi_path(PLACEMENT), openstack.uwsgi(PLACEMENT, node), "root", group, 0o640),
-        openstack.unit(PLACEMENT),
+    )
+    if not topology.managed(Service.PLACEMENT):
+        return (*own, openstack.unit(PLACEMENT))
+    # Pacemaker knows when the database is up, not when it lets placement in and has its tables.
+    return (
+        *own,
+        File(_CLIENT, client(topology), "root", group, 0o640),
+        File(_AWAIT_PATH, _AWAIT.read_text()),
+        openstack.unit(PLACEMENT, before=f"/bin/bash {_AWAIT_PATH} {_CLIENT} alembic_version"),
     )
 
 

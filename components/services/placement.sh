@@ -1,9 +1,15 @@
 # shellcheck shell=bash
-# Placement on one node. UNIT, OWNER, CA_FILE, UWSGI; ready: URL, BACKENDS, KEYSTONE.
+# Placement on one node. UNIT, OWNER, CA_FILE, UWSGI, MANAGED; ready: URL, BACKENDS, KEYSTONE.
+
+# with_files COMMAND...: the command with the files that the running service depends on.
+with_files() { "$@" /etc/placement/placement.conf "$UWSGI" "/etc/systemd/system/$UNIT.service"; }
 
 configure() {
     secret_file CA_PEM "$CA_FILE" root root 0644
     reload_units "$UNIT"
+    if [ -n "$MANAGED" ]; then
+        with_files refresh_unit "$UNIT" restart
+    fi
     say "placement: configured"
 }
 
@@ -18,7 +24,7 @@ schema() {
 }
 
 start() {
-    converge_unit "$UNIT" /etc/placement/placement.conf "$UWSGI" "/etc/systemd/system/$UNIT.service"
+    with_files converge_unit "$UNIT"
     say "placement: running"
 }
 

@@ -27,7 +27,7 @@ case $verb in
 --no-reload) echo "enable $3" >>"$state/asked"; touch "$state/$3.enabled" ;;
 is-enabled) [ -e "$state/$unit.enabled" ] ;;
 enable) touch "$state/$unit.enabled" ;;
-is-active) [ -e "$state/$unit.active" ] ;;
+is-active) [ -e "$state/$unit.active" ] && echo active ;;
 restart) [ ! -e "$state/$unit.broken" ] && touch "$state/$unit.active" ;;
 show) echo exit-code ;;
 esac
@@ -228,6 +228,26 @@ def test_converge_unit_restarts_after_a_change_and_when_the_unit_has_died(node: 
     (node.root / "state" / "app.service.active").unlink()
     node.run(body)
     assert node.asked.count("restart app.service") == 3
+
+
+def test_refresh_unit_touches_a_running_unit_after_a_change_only(node: Node) -> None:
+    conf, asked = node.path("app.conf"), Path(node.path("state/asked"))
+    body = f"act() {{ refresh_unit app.service restart {conf}; }}"
+
+    def restarts() -> int:
+        return asked.read_text().splitlines().count("restart app.service") if asked.exists() else 0
+
+    Path(conf).write_text("one")
+    node.run(body)
+    Path(conf).write_text("two")
+    node.run(body)
+    assert restarts() == 0, "it does not run: whoever starts it does so with the new file"
+    Path(node.path("state/app.service.active")).touch()
+    node.run(body)
+    assert restarts() == 0, "nothing has changed since"
+    Path(conf).write_text("three")
+    node.run(body)
+    assert restarts() == 1
 
 
 def test_converge_unit_does_not_take_a_failed_start_for_done(node: Node) -> None:
