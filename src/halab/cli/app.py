@@ -9,6 +9,7 @@ import typer
 from components.variant import StackError
 from halab.cli import (
     bench,
+    compare,
     console,
     doctor,
     down,
@@ -55,6 +56,7 @@ for module in (
     preview,
     status,
     verify,
+    compare,
     ssh,
     console,
     logs,

@@ -1,0 +1,193 @@
+"""Results of faults side by side: the worst of all runs, goals missed, and what each architecture takes to come up."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from rich.console import Console
+
+from components.topology import Topology, derive
+from components.variant import load
+from halab.display import comparison as display
+from halab.display import fault as display_fault
+from halab.fault import result
+from halab.fault.comparison import Comparison, compare, reason
+from halab.fault.result import Result
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("collapsed", "keepalived")
+
+
+def probe(outage: float) -> dict[str, Any]:
+    latency = {"median": 0.02, "worst": 1.0}
+    return {
+        "asked": 100,
+        "failures": int(outage * 2),
+        "outage": outage,
+        "total": outage,
+        "over": True,
+        "outages": [],
+        "before": latency,
+        "during": latency,
+    }
+
+
+def run(stack: str, fault: str, outage: float, well: float | None = 100.0, **more: Any) -> Result:
+    found = Result(
+        fault=fault,
+        stack=stack,
+        variant=stack,
+        began="2026-11-21T15:00:00Z",
+        seed=1,
+        ok=True,
+        problem="",
+        victims=("controller-1",),
+        goals={"ping": 25, "api": 30, "token": 30, "database": 30},
+        probes={name: probe(outage) for name in ("ping", "api", "token", "database")},
+        fenced={"controller-1": 31.0},
+        steady=outage,
+        well=well,
+        ended=140.0,
+        hands=(),
+        events=((0.0, "controller-1 switched off"),),
+        acknowledged=200,
+        lost=0,
+        checks=(),
+        probe_limit=5.0,
+        accelerator="qemu",
+        host={"cpu": "Some CPU", "cores": 2, "memory_gib": 23.5, "kernel": "6.1"},
+        versions={"halab": "abc"},
+        key="0123",
+    )
+    return replace(found, **more)
+
+
+TIMES = {
+    "collapsed": {"makespan": 300.0, "critical": 200.0, "efficiency": 0.9, "cpu": {"vms": 500.0}},
+    "keepalived": {"makespan": 280.0, "critical": 190.0, "efficiency": 0.85, "cpu": {"vms": 450.0}},
+}
+
+
+@pytest.fixture
+def topologies() -> dict[str, Topology]:
+    return {name: derive(load(ROOT, name)) for name in NAMES}
+
+
+@pytest.fixture
+def found(topologies: dict[str, Topology]) -> Comparison:
+    results = [
+        run("collapsed", "vip-owner-off", 12.0),
+        run("collapsed", "vip-owner-off", 40.5),
+        run("keepalived", "vip-owner-off", 4.0, goals={"ping": 5}),
+        run(
+            "collapsed",
+            "all-off",
+            90.0,
+            well=None,
+            ok=False,
+            problem="waited 1800 s for all to be well; seen: no quorum",
+        ),
+        run("elsewhere", "vip-owner-off", 999.0),
+    ]
+    return compare(topologies, results, dict.fromkeys(NAMES, 60), TIMES)
+
+
+def cell(found: Comparison, fault: str, measure: str, stack: str) -> Any:
+    row = next(row for row in found.rows if (row.fault, row.measure) == (fault, measure))
+    return row.cells[found.stacks.index(stack)]
+
+
+def test_the_worst_of_all_runs_stands_beside_the_goal(found: Comparison) -> None:
+    worst = cell(found, "vip-owner-off", "ping", "collapsed")
+    assert (worst.seconds, worst.runs, worst.goal, worst.missed) == (40.5, 2, 25, True)
+    assert display.words(worst) == "40 s ✗ (≤ 25) of 2"
+    other = cell(found, "vip-owner-off", "ping", "keepalived")
+    assert (other.seconds, other.goal, other.missed) == (4.0, 5, False)
+    assert display.words(other) == "4.0 s (≤ 5)"
+
+
+def test_a_cloud_that_did_not_come_back_is_no_number(found: Comparison) -> None:
+    gone = cell(found, "all-off", "well", "collapsed")
+    assert (gone.seconds, gone.missed) == (None, True)
+    assert display.words(gone).startswith("did not come back ✗")
+
+
+def test_what_was_not_run_and_what_cannot_be_are_told_apart(found: Comparison) -> None:
+    assert display.words(cell(found, "proxy-kill", "database", "collapsed")) == "not run"
+    assert display.words(cell(found, "corosync-kill", "well", "keepalived")) == "no corosync anywhere"
+
+
+def test_the_reason_for_another_makespan_is_in_numbers(found: Comparison) -> None:
+    first, second = found.costs
+    assert reason(second, first) == "-20 s: -10 s critical path, -50 CPU s in guests"
+    assert reason(first, first) == ""
+    assert reason(replace(second, vms=second.vms + 9), first).startswith("-20 s: +9 VMs")
+
+
+def test_markdown_html_and_chart_hold_the_same_numbers(found: Comparison) -> None:
+    text, page, chart = display.markdown(found), display.page(found), display.chart(found)
+    for document in (text, page, chart):
+        assert "40 s" in document
+        assert "4.0 s" in document
+    assert "999" not in text + page + chart, "a stack that is not compared"
+    columns = {line.count("|") for line in text.split("![chart]")[0].splitlines() if line.startswith("|")}
+    assert columns == {5}
+    for document in (text, page):
+        assert "Some CPU, 2 cores, 23.5 GiB, Linux 6.1, guests emulated (TCG)" in document
+        assert "2026-11-21" in document
+        assert "no quorum" in document
+    assert chart == display.chart(found)
+
+
+def test_the_chart_has_a_bar_for_each_measured_cell_within_its_width(found: Comparison) -> None:
+    root = ET.fromstring(display.chart(found))
+    _, _, width, height = (float(part) for part in root.attrib["viewBox"].split())
+    space = "{http://www.w3.org/2000/svg}"
+    bars = [one for one in root.iter(f"{space}rect") if one.get("height") == "9.0"]
+    assert len(bars) == sum(bool(cell.runs) for row in found.rows for cell in row.cells)
+    for one in root.iter(f"{space}rect"):
+        assert float(one.attrib["x"]) + float(one.attrib["width"]) <= width
+        assert float(one.attrib["y"]) + float(one.attrib["height"]) <= height
+
+
+def test_the_page_is_well_formed(found: Comparison) -> None:
+    body = re.sub(r"<!doctype html>\n|<meta[^>]*>", "", display.page(found))
+    ET.fromstring(body)
+
+
+def test_without_a_run_the_screen_says_what_to_do(topologies: dict[str, Topology]) -> None:
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(display.screen(compare(topologies, [], dict.fromkeys(NAMES, 60), {})))
+    assert "no run yet: ./halab fault run NAME" in console.export_text()
+
+
+def test_a_result_is_read_as_it_was_written_and_nothing_else_is(tmp_path: Path) -> None:
+    from dataclasses import asdict
+
+    from halab.workspace import write_json
+
+    written = run("collapsed", "vip-owner-off", 12.0)
+    folder = result.folder(tmp_path, "collapsed")
+    write_json(folder / "20261121T150000Z-vip-owner-off.json", asdict(written))
+    write_json(folder / "old.json", {"version": 0})
+    (folder / "broken.json").write_text("{")
+    (read,) = result.read_all(tmp_path, ["collapsed", "keepalived"])
+    assert read.measured("ping") == 12.0
+    assert read.met("ping")
+    assert asdict(read)["probes"] == asdict(written)["probes"]
+
+
+def test_an_outcome_names_the_goals_that_were_missed_and_why() -> None:
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(display_fault.outcome(run("collapsed", "vip-owner-off", 40.5)))
+    text = console.export_text()
+    assert "goals not met: ping, api, token, database: guests are emulated on this host" in text
+    assert "controller-1 ran anew after 31 s" in text
+    assert "200 writes confirmed, 0 lost" in text
+    assert "vip-owner-off: survived" in text
