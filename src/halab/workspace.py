@@ -8,6 +8,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -137,8 +138,18 @@ class Workspace:
         return self.paths.root / "halab.json"
 
     def record(self) -> Record | None:
-        """None when the stack was never brought up, or is down."""
-        return read_record(self.record_file)
+        """None when the stack was never brought up, or is down. One that is lost or damaged is what the state tells."""
+        found = read_record(self.record_file)
+        return self._from_state() if found is None else found
+
+    def _from_state(self) -> Record | None:
+        """A stack with a state is where its provider is."""
+        try:
+            resources = json.loads(self.checkpoint.read_bytes())["checkpoint"]["latest"]["resources"]
+            uris = [one["inputs"]["uri"] for one in resources if one["type"] == "pulumi:providers:libvirt"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return Record(hypervisor="embedded" if uris[0] == self.paths.uri else uris[0]) if uris else None
 
     def note(self, **changes: object) -> Record:
         """Change the record on disk."""
@@ -178,7 +189,7 @@ class Workspace:
             made = secrets.token_hex(24)
             if not keep:
                 return made
-            write_text(path, made + "\n")
+            write_text(path, made + "\n", anew=False)
         try:
             return path.read_text().strip()
         except OSError as error:
@@ -190,13 +201,22 @@ def now() -> str:
     return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file at once, mode 0600."""
+def write_text(path: Path, text: str, *, anew: bool = True) -> None:
+    """Replace a file at once, mode 0600, on disk when it returns. Not `anew`: one that is there already stays."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    with os.fdopen(fd, "w") as out:
-        out.write(text)
-    os.replace(temporary, path)
+    try:
+        with os.fdopen(fd, "w") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        if anew:
+            os.replace(temporary, path)
+        else:
+            with suppress(FileExistsError):
+                os.link(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: object) -> None:

@@ -94,7 +94,7 @@ def _take_down(workspace: Workspace, uri: str, console: Console, verbose: bool) 
             _destroy(workspace, record.engine if record else "", uri, console, verbose)
         except LockedError:
             raise
-        except (HalabError, EngineError, HypervisorError) as error:
+        except (HalabError, EngineError, HypervisorError, OSError) as error:
             console.print(Text(f"{error}; going on without the state", style="yellow"))
     problems: list[str] = []
     if uri != embedded.uri:
@@ -146,10 +146,17 @@ def _forget(workspace: Workspace) -> None:
         pulumi / "locks" / "organization" / "halab",
     ):
         shutil.rmtree(folder / workspace.stack, ignore_errors=True)
-    for name in ("halab.json", DESCRIPTION, f"Pulumi.{workspace.stack}.yaml"):
-        (workspace.paths.root / name).unlink(missing_ok=True)
-    if not any(pulumi.glob("stacks/*/*.json")):
-        (workspace.state / "passphrase").unlink(missing_ok=True)
+    for name in ("halab.json", DESCRIPTION, f"Pulumi.{workspace.stack}.yaml", "pulumi.events"):
+        _unlink(workspace.paths.root, name)
+    # A stack that comes up has a record before it has a state.
+    if not any(pulumi.glob("stacks/*/*.json")) and not any(workspace.state.glob("stacks/*/halab.json")):
+        _unlink(workspace.state, "passphrase")
+
+
+def _unlink(folder: Path, name: str) -> None:
+    """Delete a file, and what a killed command had begun to write in its place."""
+    for path in (folder / name, *folder.glob(f".{name}.*")):
+        path.unlink(missing_ok=True)
 
 
 def leftovers(workspace: Workspace, bearing: Iterable[objects.Object]) -> Iterator[str]:

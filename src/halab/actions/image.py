@@ -22,6 +22,10 @@ def needed(workspace: Workspace) -> tuple[str, ...]:
 def ensure(workspace: Workspace, console: Console) -> None:
     """Build those of the stack's images that are missing."""
     missing = [name for name in needed(workspace) if images.Image.cached(name) is None]
+    for name in missing:
+        folder = cache.image_directory(name)
+        if folder.exists():
+            console.print(f"image {name} is damaged: {cache.damage(folder)}")
     if missing:
         console.print(f"building {text.counted(len(missing), 'image')}, once for this host: {', '.join(missing)}")
         _build(missing, console, fresh=False)

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from halab import cpu, engines, hypervisors
+from halab import cpu, engines, hypervisors, sound
 from halab.actions import cloud, doctor, golden, image
 from halab.display import text
 from halab.display.progress import Progress, work
@@ -92,6 +92,7 @@ def run(workspace: Workspace, options: UpOptions) -> int:
     targets = options.only or _targets(workspace, options.until)
     engine, hypervisor = engines.choose(options.engine), hypervisors.choose(workspace)
     console.print(f"{engine}\n{hypervisor}")
+    sound.require(workspace, embedded=hypervisor.embedded)
     with parts.timed("host"):
         for line in _room(workspace, hypervisor, options):
             console.print(Text.assemble(("note: ", "yellow"), line))
@@ -209,17 +210,8 @@ def _domain_type(workspace: Workspace) -> str:
 
 
 def _refresh_needed(workspace: Workspace, hypervisor: hypervisors.Choice, options: UpOptions) -> bool:
-    """Whether what the state says of the VMs is not so: after a reboot of the host, or when one was removed by hand."""
-    if options.refresh:
-        return True
-    if not workspace.checkpoint.exists():
-        return False
-    known = workspace.checkpoint.read_text()
-    seen = cloud.domains(workspace, hypervisor.uri)
-    return any(
-        seen[node.name] not in ("running", "idle", "in shutdown") and f'"{node.domain}"' in known
-        for node in workspace.topology.nodes
-    )
+    """Whether what is there must be looked at, because what the state says of it may not be so."""
+    return options.refresh or sound.differs(workspace, hypervisor.uri, cloud.domains(workspace, hypervisor.uri))
 
 
 def _build(

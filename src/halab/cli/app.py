@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import typer
@@ -72,6 +73,9 @@ app.add_typer(image.app, name="image")
 app.add_typer(fence_daemon.app, name="fence-daemon", hidden=True)
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
 def _say(text: str) -> None:
     for line in text.splitlines() or [""]:
         print(f"halab: {line}", file=sys.stderr)
@@ -87,7 +91,7 @@ def run(arguments: list[str]) -> int:
         show() if show else _say(str(error))
         return REFUSED
     except (typer.Abort, KeyboardInterrupt):
-        _say("interrupted")
+        _say("interrupted: run it again to go on, or ./halab down")
         return FAILED
     except StackError as error:
         _say(str(error))
@@ -95,6 +99,11 @@ def run(arguments: list[str]) -> int:
     except HalabError as error:
         _say(str(error))
         return error.code
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        _say(f"{error.filename or 'a file'}: {error.strerror}: make room (df -h), then run it again")
+        return FAILED
     except Exception as error:
         if not _expected(error):
             raise

@@ -93,7 +93,11 @@ class RunDisplay(AbstractContextManager["RunDisplay"]):
         else:
             text = f"{event.severity} {event.text}"
         stamp = time.strftime("%H:%M:%S", time.localtime(now))
-        self._log.write(f"{stamp} {text.rstrip()}\n")
+        try:
+            self._log.write(f"{stamp} {text.rstrip()}\n")
+        except OSError as error:
+            self.console.print(Text(f"{self._log_path}: {error.strerror}: not written any further", style="yellow"))
+            self._log = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         with self._lock:
