@@ -15,10 +15,10 @@ from components.bootstrap import hands_over_secrets
 from components.plan import plan
 from components.steps import StepGraph
 from components.topology import Topology, derive
-from components.variant import Service, load
+from components.variant import Service, Variant, load
 from halab.keys import Keys
 
-STACKS = sorted(path.stem.removeprefix("Pulumi.") for path in (PROJECT / "stacks").glob("Pulumi.*.yaml"))
+STACKS = sorted(Variant)
 LIBVIRT = "libvirt:index/"
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from components.secrets import Secrets
 from components.topology import Topology, derive
-from components.variant import load
+from components.variant import Variant, load
 
 PROJECT = Path(__file__).resolve().parents[2]
-STACKS = sorted(path.stem.removeprefix("Pulumi.") for path in (PROJECT / "stacks").glob("Pulumi.*.yaml"))
+STACKS = sorted(Variant)
 
 
 @pytest.fixture(params=STACKS)

@@ -16,10 +16,10 @@ import yaml
 
 from components.plan import plan
 from components.topology import Topology, derive
-from components.variant import CONFIG_KEY, MANAGEABLE, Role, Service, Stack, StackError, load, parse
+from components.variant import CONFIG_KEY, MANAGEABLE, Role, Service, Stack, StackError, Variant, load, parse
 
 PROJECT = Path(__file__).resolve().parents[2]
-STACKS = {path.stem: path.read_text() for path in sorted((PROJECT / "stacks").glob("Pulumi.*.yaml"))}
+STACKS = {name: (PROJECT / "stacks" / f"Pulumi.{name}.yaml").read_text() for name in sorted(Variant)}
 TREES = [yaml.safe_load(text)["config"][CONFIG_KEY] for text in STACKS.values()]
 #: What a line of a refusal begins with.
 KEYED = re.compile(r"""([\w:*<-]+|'[^']*'|"[^"]*")(\.([\w:*<-]+|'[^']*'|"[^"]*"))*: .+|and [0-9]+ more""")

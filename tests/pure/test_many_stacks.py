@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network
@@ -15,7 +16,7 @@ import pytest
 import yaml
 
 from components.topology import derive
-from components.variant import load
+from components.variant import Variant, load
 from halab import hypervisors
 from halab.actions import doctor
 from halab.cli.app import run
@@ -383,3 +384,15 @@ def test_who_asked_is_who_called_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
     assert host.user() == "ada"
     monkeypatch.delenv("SUDO_USER")
     assert host.user() == "root"
+
+
+# Git
+
+
+def test_git_ignores_developers_stacks_and_keeps_those_of_halab() -> None:
+    names = {name: f"stacks/Pulumi.{name}.yaml" for name in (*sorted(Variant), "mine", "collapsed-2")}
+    command = ["git", "-C", str(PROJECT), "check-ignore", "--no-index", *names.values()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 128:
+        pytest.skip("this copy of halab is no git repository")
+    assert done.stdout.split() == [names["mine"], names["collapsed-2"]]

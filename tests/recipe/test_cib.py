@@ -15,7 +15,7 @@ import pytest
 from components.cluster import cib, corosync, fencing
 from components.plan import managed
 from components.topology import Cluster, Topology, derive
-from components.variant import Role, Stack, load
+from components.variant import Role, Stack, Variant, load
 
 PROJECT = Path(__file__).resolve().parents[2]
 VERIFY, SIMULATE = shutil.which("crm_verify"), shutil.which("crm_simulate")
@@ -30,8 +30,7 @@ def sized(stack: Stack, **counts: int) -> Stack:
 
 
 def clusters() -> Iterator[object]:
-    for path in sorted((PROJECT / "stacks").glob("Pulumi.*.yaml")):
-        name = path.stem.removeprefix("Pulumi.")
+    for name in Variant:
         topology = derive(load(PROJECT, name))
         for cluster in topology.clusters:
             yield pytest.param(topology, cluster, id=f"{name}-{cluster.name}")
@@ -143,8 +142,8 @@ def test_every_node_of_a_cluster_can_be_fenced(topology: Topology, cluster: Clus
 
 
 def test_every_vm_of_a_stack_can_be_fenced_by_one_cluster() -> None:
-    for path in (PROJECT / "stacks").glob("Pulumi.*.yaml"):
-        topology = derive(load(PROJECT, path.stem.removeprefix("Pulumi.")))
+    for name in Variant:
+        topology = derive(load(PROJECT, name))
         if topology.clusters:
             targets = [node.name for cluster in topology.clusters for node in fencing.targets(topology, cluster)]
             assert sorted(targets) == sorted(node.name for node in topology.nodes)

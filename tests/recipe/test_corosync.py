@@ -12,14 +12,14 @@ import pytest
 
 from components.cluster import corosync
 from components.topology import derive
-from components.variant import load
+from components.variant import Variant, load
 
 PROJECT = Path(__file__).resolve().parents[2]
 COROSYNC = shutil.which("corosync", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 CONFIGS = {
-    f"{path.stem.removeprefix('Pulumi.')}-{cluster.name}": corosync.config(topology, cluster)
-    for path in sorted((PROJECT / "stacks").glob("Pulumi.*.yaml"))
-    if (topology := derive(load(PROJECT, path.stem.removeprefix("Pulumi."))))
+    f"{name}-{cluster.name}": corosync.config(topology, cluster)
+    for name in Variant
+    if (topology := derive(load(PROJECT, name)))
     for cluster in topology.clusters
 }
 needs_corosync = pytest.mark.skipif(COROSYNC is None, reason="corosync is absent: install the package corosync")

@@ -9,10 +9,10 @@ import pytest
 
 from components.services import gateway, haproxy
 from components.topology import Topology, derive
-from components.variant import Service, load
+from components.variant import Service, Variant, load
 
 PROJECT = Path(__file__).resolve().parents[2]
-STACKS = sorted(path.stem.removeprefix("Pulumi.") for path in (PROJECT / "stacks").glob("Pulumi.*.yaml"))
+STACKS = sorted(Variant)
 
 
 @pytest.fixture(params=STACKS)

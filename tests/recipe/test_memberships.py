@@ -8,10 +8,10 @@ import pytest
 
 from components.plan import plan
 from components.topology import derive
-from components.variant import Service, load
+from components.variant import Service, Variant, load
 
 PROJECT = Path(__file__).resolve().parents[2]
-STACKS = sorted(path.stem.removeprefix("Pulumi.") for path in (PROJECT / "stacks").glob("Pulumi.*.yaml"))
+STACKS = sorted(Variant)
 
 
 @pytest.mark.parametrize("service", [Service.RABBITMQ, Service.GALERA])

@@ -22,10 +22,10 @@ from components.secrets import Secrets
 from components.services import PARTS, galera, glance, keepalived, nfs
 from components.steps import Step
 from components.topology import Topology, derive
-from components.variant import Service, load
+from components.variant import Service, Variant, load
 
 PROJECT = Path(__file__).resolve().parents[2]
-STACKS = sorted(path.stem.removeprefix("Pulumi.") for path in (PROJECT / "stacks").glob("Pulumi.*.yaml"))
+STACKS = sorted(Variant)
 SECRETS = Secrets(b"a" * 32, datetime(2026, 1, 1, tzinfo=UTC))
 PLACEHOLDER = re.compile(r"@\{([A-Z0-9_]+)\}")
 
