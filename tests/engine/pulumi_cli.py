@@ -91,8 +91,8 @@ class Cli:
         finally:
             assert child.wait(timeout=300) == 0
 
-    def up(self) -> CliRun:
-        return self._run("up", "--yes", "--skip-preview")
+    def up(self, *arguments: str) -> CliRun:
+        return self._run("up", "--yes", "--skip-preview", *arguments)
 
     def preview(self, *arguments: str) -> CliRun:
         return self._run("preview", *arguments)

@@ -212,6 +212,21 @@ def test_both_engines_recover_alike_from_a_failed_replacement(flag: str, pair: t
     same_states(pair)
 
 
+def test_both_engines_replace_what_they_are_told_to(pair: tuple[Lab, Cli]) -> None:
+    lab, cli = pair
+    write(pair, machine(1))
+    cli.up()
+    lab.up()
+    lab.log()
+    cli.lab.log()
+    theirs, ours = cli.up("--replace", "**::vm"), lab.up(replace=["vm"])
+    assert theirs.code == 0, theirs.output
+    assert counted(ours) == theirs.steps
+    assert ("replace", "vm") in theirs.steps
+    same_effects(lab.log(), cli.lab.log())
+    same_states(pair)
+
+
 def test_a_state_goes_to_the_cli_and_back_without_a_change(pair: tuple[Lab, Cli]) -> None:
     _, cli = pair
     graph = [*machine(1), {"name": "s", "secret_env": {"K": "s3cret"}}, {"name": "t", "replacement_trigger": "x"}]
