@@ -260,3 +260,13 @@ def test_a_cloud_that_does_not_answer_is_not_hit() -> None:
     client.down = True
     with pytest.raises(HalabError, match=r"api: not answered .* Connection refused"):
         conduct(Fault("none", "", "", nothing, lambda _: {}), client, lambda: Look(True), on)
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_must_never_be_is_kept_even_if_it_passes() -> None:
+    looks = iter([Look(False, "two owners", breach="VIP galera is held by controller-1, controller-2 at once")] * 2)
+    found, _ = conduct(
+        Fault("none", "", "", nothing, lambda _: {}), Client(), lambda: next(looks, None) or Look(True), on
+    )
+    assert found.problem == ""
+    assert found.breaches == ["VIP galera is held by controller-1, controller-2 at once"]

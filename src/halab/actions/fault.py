@@ -172,6 +172,7 @@ class _Run:
         failed = [str(check["check"]) for check in checks if not check["ok"]]
         problems = [
             done.problem,
+            *done.breaches,
             f"{lost} confirmed writes are gone" if lost else "",
             f"fails after the fault: {'; '.join(failed)}" if failed else "",
         ]
@@ -269,7 +270,13 @@ class _Run:
         _, report = await self._report(remote)
         members = all(line.well for lines in (report.nodes, report.vips, report.services) for line in lines)
         records = all(" failed on " in problem for problem in report.problems)
-        return Look(report.well, "" if report.well else _trouble(report), members and records and not report.well)
+        twice = [f"VIP {vip.name} is held by {vip.owner} at once" for vip in report.vips if "," in vip.owner]
+        return Look(
+            well=report.well,
+            problem="" if report.well else _trouble(report),
+            records_only=members and records and not report.well,
+            breach="; ".join(twice),
+        )
 
     async def _forget(self, remote: Remote) -> None:
         for cluster in self._workspace.topology.clusters:

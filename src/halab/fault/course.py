@@ -23,11 +23,15 @@ _HANDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How the cloud looked: `problem` is "" when it was well; `records_only`: all works, but failures are on record."""
+    """How the cloud looked: `problem` is "" when it was well; `records_only`: all works, but failures are on record.
+
+    `breach`: what must never be, however short, "" if it is not.
+    """
 
     well: bool
     problem: str = ""
     records_only: bool = False
+    breach: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Means:
 class Course:
     """Seconds count from the fault. `fenced`: until each node that was off, or was turned off, ran again; `steady`:
     until all probes had their last outage behind them; `well`: until the cloud looked well for good, None if it never
-    did; `hands`: what a person would have had to do.
+    did; `hands`: what a person would have had to do; `breaches`: what must never be, and was.
     """
 
     victims: tuple[str, ...] = ()
@@ -53,6 +57,7 @@ class Course:
     well: float | None = None
     ended: float = 0.0
     hands: list[str] = field(default_factory=list)
+    breaches: list[str] = field(default_factory=list)
     problem: str = ""
 
 
@@ -149,6 +154,8 @@ class Conductor:
                 self._looks.append((at, look))
                 if not look.well:
                     self._note(look.problem)
+                if look.breach and look.breach not in self.course.breaches:
+                    self.course.breaches.append(look.breach)
                 if look.records_only and at > self._settle and not forgotten:
                     forgotten = True
                     self._by_hand("records of failed actions cleaned up")
