@@ -140,7 +140,7 @@ def test_a_reply_is_known_by_its_sequence_with_and_without_the_ip_header() -> No
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="ICMP needs root, or net.ipv4.ping_group_range")
 def test_the_loopback_answers_a_ping() -> None:
-    Ping("127.0.0.1", 2.0).ask()
+    Ping("127.0.0.1").ask()
 
 
 class Flaky:

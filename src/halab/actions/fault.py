@@ -210,8 +210,7 @@ class _Run:
             token = Token(https, self._keys.secrets.value("KEYSTONE_ADMIN"), _LOGIN)
         except (OSError, ValueError) as error:
             raise HalabError(f"no token through {identity.ip} before the fault: {error}; see ./halab status") from None
-        ping = Ping(str(database.ip), limit)
-        return row, {"ping": ping, "api": https, "token": token, "database": row}
+        return row, {"ping": Ping(str(database.ip)), "api": https, "token": token, "database": row}
 
     def _listener(self, service: Service) -> Listener:
         make = services.PARTS[service].listener

@@ -24,6 +24,9 @@ from halab.fault.outage import Sample
 
 #: Seconds from one question to the next, unless the answer takes longer.
 INTERVAL = 0.5
+#: Seconds for what the guests' kernels answer alone, an echo and a TCP connection, however slow their programs are. A
+#: question that waits longer would see a VIP that has come back only at its own end.
+PROMPT = 2.0
 
 
 class Probe(Protocol):
@@ -92,9 +95,10 @@ class Https:
     def request(
         self, method: str, path: str, body: Any = None, limit: float | None = None
     ) -> tuple[int, http.client.HTTPMessage]:
-        connection = http.client.HTTPConnection(self._address, self._port, timeout=limit or self._limit)
+        connection = http.client.HTTPConnection(self._address, self._port, timeout=min(PROMPT, self._limit))
         connection.connect()
         try:
+            connection.sock.settimeout(limit or self._limit)
             connection.sock = self._context.wrap_socket(connection.sock, server_hostname=self._name)
             headers = {"Content-Type": "application/json"} if body is not None else {}
             connection.request(method, path, body=None if body is None else json.dumps(body), headers=headers)
@@ -149,7 +153,7 @@ class Row:
             user=user,
             password=password,
             database=user,
-            connect_timeout=limit,
+            connect_timeout=min(PROMPT, limit),
             read_timeout=limit,
             write_timeout=limit,
             autocommit=True,
@@ -182,7 +186,7 @@ class Row:
 class Ping:
     """An ICMP echo request (RFC 792) and its reply."""
 
-    def __init__(self, address: str, limit: float) -> None:
+    def __init__(self, address: str, limit: float = PROMPT) -> None:
         self._address, self._limit, self._sequence = address, limit, 0
 
     def ask(self) -> None:
