@@ -7,12 +7,12 @@ import os
 import shutil
 import subprocess
 import tempfile
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from halab.image import cache, spec
 from halab.image.cache import Image
@@ -70,6 +70,8 @@ def build(
             on_progress(Progress(name, 0.0, "another build runs"))
 
     with _locked(root, waits):
+        for killed in (root / "work").glob("*"):
+            _remove(killed)
         # Another build may have ended while this one waited.
         images |= {} if fresh else {name: image for name in missing if (image := Image.cached(name, root))}
         missing = [name for name in missing if name not in images]
@@ -177,7 +179,7 @@ class _Builder:
         try:
             yield work
         finally:
-            subprocess.run([*_namespaces(), "rm", "-rf", "--", str(work)], check=True)
+            _remove(work)
 
     def _run(
         self, name: str, script: str, work: Path, environment: Mapping[str, str], on_line: Callable[[str], None]
@@ -201,22 +203,32 @@ class _Builder:
             )
             os.close(write_end)
 
-            def read_status() -> None:
-                for line in status:
-                    on_line(line)
+            def follow(lines: Iterable[str], kept: TextIO | None) -> None:
+                """A script whose lines nobody reads any more would wait for that forever."""
+                try:
+                    for line in lines:
+                        if kept is not None:
+                            kept.write(line)
+                            kept.flush()
+                        on_line(line)
+                except BaseException:
+                    process.kill()
+                    raise
 
-            reader = threading.Thread(target=read_status, daemon=True)
-            reader.start()
             assert process.stderr is not None
-            for line in process.stderr:
-                log_file.write(line)
-                log_file.flush()
-                on_line(line)
-            code = process.wait()
-            reader.join()
+            with ThreadPoolExecutor(1) as pool:
+                reader = pool.submit(follow, status, None)
+                follow(process.stderr, log_file)
+                code = process.wait()
+                reader.result()
         if code != 0:
             last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["no output"]
             raise ImageBuildError(f"image {name}: {script} ended with {code}: {last[0]}; log {log}; then build again")
+
+
+def _remove(work: Path) -> None:
+    """A scratch directory, the owners of whose files may be others."""
+    subprocess.run([*_namespaces(), "rm", "-rf", "--", str(work)], check=True)
 
 
 def _namespaces() -> list[str]:
