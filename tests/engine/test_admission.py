@@ -114,10 +114,12 @@ def test_the_stack_s_own_are_in_the_way_only_while_their_state_is_lost(
     owner = "<metadata><halab:owner xmlns:halab='urn:halab:owner' stack='mine'/></metadata>"
     address = f"<ip address='{cloud.host.ip}' prefix='{cloud.cidr.prefixlen}'/>"
     define_network(connection, cloud.name, cloud.bridge, owner + address)
+    exists = f"network {cloud.name}: exists on {host.uri} as this stack's, "
     (line,) = clashes(mine, host)
-    assert line == (
-        f"network {cloud.name}: left on {host.uri} by an up whose state is lost: ./halab down --stack mine removes it"
-    )
+    assert line.startswith(f"{exists}of which {mine.state} knows nothing: another user's")
+    mine.note(hypervisor=host.uri)
+    (line,) = clashes(mine, host)
+    assert line == f"{exists}whose state is lost: ./halab down --stack mine removes it"
     mine.checkpoint.parent.mkdir(parents=True)
     mine.checkpoint.write_text("{}")
     assert clashes(mine, host) == ()

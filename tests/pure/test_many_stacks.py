@@ -282,6 +282,20 @@ def test_a_stack_whose_file_is_gone_or_broken_goes_down_as_it_came_up(
     assert "'gone'" in capsys.readouterr().err
 
 
+def test_a_stack_that_another_command_is_changing_is_not_taken_down(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = stand(project, "mine", 1)
+    lock = Lock(mine.up_lock, lambda line: None)
+    lock.acquire()
+    assert run(["down", "--stack", "mine"]) == 1
+    assert f"pid {os.getpid()}" in capsys.readouterr().err
+    assert mine.record() is not None
+    lock.release()
+    assert run(["down", "--stack", "mine"]) == 0
+    assert list((mine.state / "stacks").iterdir()) == []
+
+
 # The room for an up
 
 

@@ -23,7 +23,7 @@ from halab.embedded.hypervisor.paths import HypervisorError
 from halab.errors import DONE, FAILED, HalabError
 from halab.keys import Keys, KeysError
 from halab.labels import is_work, label
-from halab.stacks import objects
+from halab.stacks import admission, objects
 from halab.workspace import DESCRIPTION, Workspace
 
 #: What `down` proves to be gone, in the order in which it says so, and the word a leftover's line begins with.
@@ -68,7 +68,8 @@ def take_down(workspace: Workspace, console: Console, *, verbose: bool = False) 
     """Raises LockedError while another command changes the stack, ProviderError where its libvirt does not answer."""
     began = time.monotonic()
     uri = _where(workspace)
-    problems = _take_down(workspace, uri, console, verbose)
+    with admission.alone(workspace):
+        problems = _take_down(workspace, uri, console, verbose)
     bearing = _bearing_its_names(workspace, uri)
     left = sorted({*problems, *leftovers(workspace, bearing)})
     strangers = sorted(str(one) for one in bearing if one.stranger)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,11 +87,19 @@ def admitted(workspace: Workspace, at: str, engine: str, emulated: bool, *, over
     Two stacks that come up at once look one after the other, the second with what the first will take in view.
     Raises RefusedError as `refuse` does, LockedError when another up of the stack runs.
     """
+    with ExitStack() as until_the_end:
+        with _one_at_a_time(workspace.up_lock.parent):
+            refuse(workspace, at, emulated, overcommit=overcommit)
+            until_the_end.enter_context(alone(workspace))
+            _note(workspace, at, engine)
+        yield
+
+
+@contextmanager
+def alone(workspace: Workspace) -> Iterator[None]:
+    """No other up, down, restore of the stack. Raises LockedError while one runs."""
     lock = Lock(workspace.up_lock, lambda _line: None)
-    with _one_at_a_time(workspace.up_lock.parent):
-        refuse(workspace, at, emulated, overcommit=overcommit)
-        lock.acquire()
-        _note(workspace, at, engine)
+    lock.acquire()
     try:
         yield
     finally:
@@ -128,10 +136,7 @@ def _clashes(workspace: Workspace, at: str, others: Sequence[Known]) -> Iterator
         if one.stranger:
             yield f"{one.kind} {one.name}: exists on {at} and is not this stack's ({one.stranger}): rename or remove it"
         elif not workspace.checkpoint.exists():
-            yield (
-                f"{one.kind} {one.name}: left on {at} by an up whose state is lost: "
-                f"./halab down --stack {workspace.stack} removes it"
-            )
+            yield f"{one.kind} {one.name}: exists on {at} as this stack's, {_of_whom(workspace, at)}"
     there = {one.name for one in bearing if one.kind == "network" and not one.stranger}
     own = {network.bridge for network in workspace.topology.networks if network.name in there}
     stacks = {taken.bridge for claim in theirs for taken in claims.taken_by(claim)}
@@ -139,6 +144,13 @@ def _clashes(workspace: Workspace, at: str, others: Sequence[Known]) -> Iterator
     for network in workspace.topology.networks if claims.on_this_host(at) else ():
         if network.bridge not in own | stacks and Path("/sys/class/net", network.bridge).exists():
             yield f"networks.{network.key}: this host has a bridge {network.bridge}, which is of no network of libvirt"
+
+
+def _of_whom(workspace: Workspace, at: str) -> str:
+    record = workspace.record()
+    if record is not None and record.hypervisor == at:
+        return f"whose state is lost: ./halab down --stack {workspace.stack} removes it"
+    return f"of which {workspace.state} knows nothing: another user's, most likely: take another name (./halab new)"
 
 
 def in_use(at: str) -> list[Taken]:
