@@ -98,7 +98,7 @@ class Stack:
             "collapsed",
             self.folder / "pulumi",
             "correct horse",
-            factories,  # type: ignore[arg-type]
+            factories,
             env=environment,
         )
 

@@ -236,6 +236,9 @@ def _build(
         if planned.ok and not planned.changed:
             return Built(planned, None, None)
         expected = work(planned.steps)
+        if not options.replace:
+            for line in impact.words(workspace.topology, impact.change(planned.steps)):
+                console.print(line)
     log = workspace.new_log("up")
     domains = [node.domain for node in workspace.topology.nodes]
     vms, own = cpu.of_domains(uri, domains), cpu.own()
