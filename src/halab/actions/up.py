@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from halab import cpu, engines, hypervisors, sound
+from halab import cpu, engines, hypervisors, impact, sound
 from halab.actions import cloud, doctor, golden, image
 from halab.display import text
 from halab.display.progress import Progress, work
