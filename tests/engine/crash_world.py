@@ -47,13 +47,17 @@ CHANGES: Mapping[str, Sequence[str]] = {
 
 @dataclass
 class Program:
-    """Registers the world of one generation: a new generation is new VMs with empty disks."""
+    """Registers the world of one generation: a new generation is new VMs with empty disks.
+
+    `running`: the one VM that runs, or "": a BIOS that finds nothing to boot costs a second of the processor.
+    """
 
     run: Deployment
     folder: Path
     uri: str
     disks: Path
     generation: int
+    running: str
     provider: str = ""
 
     def __call__(self) -> None:
@@ -107,8 +111,7 @@ class Program:
                 "type": "qemu",
                 "machine": "pc",
                 "memory": 16,
-                # Only one VM runs: a BIOS that finds nothing to boot costs a second of the processor.
-                "running": name == MACHINES[0],
+                "running": name == self.running,
                 "cpu": {"mode": "custom"},
                 "cloudinit": seed.id,
                 "disks": [{"volumeId": disk.id}],
@@ -231,7 +234,8 @@ def run(order: Mapping[str, Any]) -> dict[str, Any]:
             pass
 
         def wait(self) -> str:
-            program = Program(serving[0], folder, order["uri"], Path(order["disks"]), order["generation"])
+            generation, running = order["generation"], order["running"]
+            program = Program(serving[0], folder, order["uri"], Path(order["disks"]), generation, running)
             try:
                 program()
             except Exception:

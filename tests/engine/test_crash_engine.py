@@ -8,10 +8,13 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ import libvirt  # type: ignore[import-untyped]
 import pytest
 
 from halab.embedded.hypervisor import Hypervisor
+from halab.embedded.hypervisor.waiting import wait_for
 from halab.host.install import exists
 from halab.host.requirements import Need, missing
 from tests.engine.crash_world import MACHINES, POOL, PROJECT, STACK
@@ -33,7 +37,8 @@ pytestmark = [
     ),
 ]
 SEED = int(os.environ.get("HALAB_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
-EACH = int(os.environ.get("HALAB_TEST_KILLS", "12"))
+#: Kills of each kind of run, and of libvirtd; more of them than a test run has time for find what a change broke.
+EACH, DAEMONS = int(os.environ.get("HALAB_TEST_KILLS", "6")), int(os.environ.get("HALAB_TEST_DAEMON_KILLS", "6"))
 OBJECTS = {"Domain": "domain", "Network": "network", "Pool": "pool", "Volume": "volume", "CloudInitDisk": "volume"}
 
 
@@ -45,7 +50,7 @@ class World:
     hypervisor: Hypervisor
     server: subprocess.Popen[str]
 
-    def do(self, *what: str, generation: int = 1, **rest: Any) -> dict[str, Any]:
+    def do(self, *what: str, generation: int = 1, running: str = "", **rest: Any) -> dict[str, Any]:
         """What one run came to; `at` is the point at which it dies."""
         order = {
             "folder": str(self.folder),
@@ -54,7 +59,9 @@ class World:
         }
         assert self.server.stdin is not None
         assert self.server.stdout is not None
-        self.server.stdin.write(json.dumps(order | {"do": what, "generation": generation} | rest) + "\n")
+        self.server.stdin.write(
+            json.dumps(order | {"do": what, "generation": generation, "running": running} | rest) + "\n"
+        )
         self.server.stdin.flush()
         answer: dict[str, Any] = json.loads(self.server.stdout.readline())
         assert answer.get("error") is None, answer
@@ -130,15 +137,14 @@ class World:
         return one.pid
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("w")
+@contextmanager
+def opened(folder: Path) -> Iterator[World]:
+    """A world below a folder, nothing of which is left."""
     (folder / "lab").mkdir()
     (folder / "lab" / "image.raw").write_bytes(random.Random(1).randbytes(1 << 18) + bytes(1 << 18))
     hypervisor = Hypervisor("w", folder, kvm=False)
-    command = [sys.executable, "-P", str(Path(__file__).with_name("crash_world.py"))]
     with subprocess.Popen(
-        command,
+        [sys.executable, "-P", str(Path(__file__).with_name("crash_world.py"))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -151,6 +157,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             assert server.stdin is not None
             server.stdin.close()
             assert hypervisor.remove() == []
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with opened(tmp_path_factory.mktemp("w")) as made_:
+        yield made_
 
 
 def chosen(count: int, points: int, what: str) -> list[int]:
@@ -166,19 +178,93 @@ def test_a_run_that_is_killed_anywhere_goes_on_and_leaves_nothing_over(world: Wo
         "rebuild": world.good("up", generation=2)["points"],
         "down": world.good("destroy")["points"],
     }
-    world.check(up=False)
     plan = {what: chosen(EACH, count, what) for what, count in points.items()}
     began = time.monotonic()
     for number in range(EACH):
-        for what, points_ in plan.items():
-            if number < len(points_):
-                run = "destroy" if what == "down" else "up"
-                generation = 1 if what == "up" else 2
-                killed = world.do(run, generation=generation, at=points_[number])["killed"]
-                assert killed, (what, points_[number])
-                assert world.died
-                # ./halab up looks at what is there after a run that was cut off.
-                world.good(*(["refresh"] if what == "rebuild" else []), run, generation=generation)
-                world.check(up=what != "down")
-                assert not world.do("up", generation=generation)["steps"] if what != "down" else True
-    print(f"{sum(map(len, plan.values()))} kills: {time.monotonic() - began:.1f} s")
+        running = MACHINES[0] if number % 3 == 0 else ""
+        for what, generation in (("up", 1), ("rebuild", 2), ("down", 2)):
+            run = "destroy" if what == "down" else "up"
+            killed = world.do(run, generation=generation, running=running, at=plan[what][number])["killed"]
+            assert killed, (what, plan[what][number])
+            # A rebuild is cut off between two things that only a look at what is there tells apart.
+            look = ["refresh"] if what == "rebuild" else []
+            world.good(*look, run, generation=generation, running=running)
+            world.check(up=what != "down")
+            assert what == "down" or not made(world.good("up", generation=generation, running=running))
+    print(f"{3 * EACH} kills: {time.monotonic() - began:.1f} s")
+
+
+@pytest.mark.parametrize("number", range(DAEMONS))
+def test_a_libvirtd_that_is_killed_anywhere_is_started_again_and_nothing_is_left_over(
+    world: World, number: int
+) -> None:
+    random_ = random.Random(f"{SEED} libvirtd {number}")
+    what = ("up", "rebuild", "down")[number % 3]
+    generation = 1 + (what == "rebuild")
+    running = MACHINES[0] if number < 3 else ""
+    if what != "up":
+        world.good("up", running=running)
+    at, delay = random_.randrange(1, 80), random_.choice([0, 0.005, 0.3]) * random_.random()
+    run = "destroy" if what == "down" else "up"
+    world.do(run, generation=generation, running=running, at=at, daemon=world.libvirtd(), delay=delay)
+    print(f"HALAB_TEST_SEED={SEED} {what}: {world.died}, {delay:.3f} s later")
+    world.hypervisor.start()
+    world.good("refresh", run, generation=generation, running=running)
+    world.check(up=what != "down")
+    world.good("destroy")
+    world.check(up=False)
+
+
+def test_a_libvirtd_that_is_killed_while_it_starts_a_network_leaves_no_bridge_in_the_way(world: World) -> None:
+    for delay in (0.004, 0.02):
+        done = world.do("up", only="before virNetwork.create", at=1, daemon=world.libvirtd(), delay=delay)
+        assert any("went away" in line for line in done["failures"]), done
+        world.hypervisor.start()
+        world.good("refresh", "up")
+        world.check(up=True)
+        world.good("destroy")
+
+
+def test_only_what_was_removed_behind_our_back_is_made_again(world: World) -> None:
+    world.good("up", running="a")
+    before, disks = world.real(), world.hypervisor.paths.pool / POOL
+    connection = libvirt.open(world.hypervisor.uri)
+    connection.lookupByName("b").undefine()
+    connection.close()
+    kept = (disks / "b.qcow2").stat().st_ino
+    # Its steps run again where they are: its disk is what it was, so nobody else is told of a new machine.
+    assert made(world.good("refresh", "up", running="a")) == {"b-domain": "create", "b-inside": "replace"}
+    assert (disks / "b.qcow2").stat().st_ino == kept
+    world.check(up=True)
+    (disks / "a.qcow2").unlink()
+    changes = made(world.good("refresh", "up", running="a"))
+    assert changes == {"a-root": "replace", "a-domain": "replace", "a-inside": "replace", "a-member": "replace"}
+    world.check(up=True)
+    assert world.real() == before
+    world.good("destroy")
+
+
+def test_after_a_reboot_of_the_host_everything_is_there_again(world: World) -> None:
+    world.good("up", running="a")
+    before = world.real()
+    reboot(world.hypervisor)
+    world.hypervisor.start()
+    assert made(world.good("refresh", "up", running="a")) == {"a-domain": "update"}
+    world.check(up=True)
+    assert world.real() == before
+    world.good("destroy")
+
+
+def made(done: dict[str, Any]) -> dict[str, str]:
+    return {name: op for op, name in done["steps"] if op not in ("delete-replaced", "create-replacement")}
+
+
+def reboot(hypervisor: Hypervisor) -> None:
+    """Ends everything of the stack without warning; /run is empty, and the boot is another."""
+    for process in hypervisor.processes():
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+    assert wait_for(lambda: not hypervisor.processes(), 10)
+    shutil.rmtree(hypervisor.paths.run)
+    record = hypervisor.paths.root / "namespaces.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"boot": "another"}))

@@ -6,6 +6,7 @@ The file has the layout of Pulumi's own file backend (`{"version": 3, "checkpoin
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import weakref
@@ -162,7 +163,8 @@ class Store:
             _sync_directory(self.file.parent)
         except OSError as error:
             scratch.unlink(missing_ok=True)
-            raise StateError(f"cannot write {self.file}: {error.strerror or error}") from error
+            hint = ": make room (df -h), then run it again" if error.errno == errno.ENOSPC else ""
+            raise StateError(f"cannot write {self.file}: {error.strerror or error}{hint}") from error
 
     def _keep_backup(self) -> None:
         if not self.file.exists():

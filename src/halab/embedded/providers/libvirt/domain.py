@@ -16,7 +16,7 @@ from halab.embedded.providers.libvirt.domain_xml import (
     seed_disk,
     split_command_line,
 )
-from halab.embedded.providers.libvirt.host import Host, api, find, gone
+from halab.embedded.providers.libvirt.host import Host, api, find, gone, said
 from halab.embedded.providers.libvirt.pool import XSLT
 from halab.embedded.providers.libvirt.seed import key_of
 from halab.embedded.providers.libvirt.volume import format_of
@@ -122,7 +122,7 @@ class Domain:
                 domain.create()
         except libvirt.libvirtError as error:
             _remove(domain)
-            raise ProviderError(f"Domain {name} does not start: {error.get_error_message()}") from error
+            raise ProviderError(f"Domain {name} does not start: {said(error)}") from error
         return Created(domain.UUIDString(), stated(inputs) | _live(host, domain, stated(inputs)))
 
     def read(self, host: Host, call: Call, id_: str, outputs: Props) -> Props | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 import threading
 import time
 from collections import defaultdict
@@ -15,6 +16,9 @@ from halab.embedded.provider import Call, ProviderError
 REFRESH_LIMIT = 120.0
 
 T = TypeVar("T")
+_CHILD = re.compile(
+    r"(?:internal error: )?Child process \((?:\w+=\S* )*(\S+).*\) unexpected exit status (\d+)", re.DOTALL
+)
 
 
 def api() -> Any:
@@ -105,6 +109,11 @@ def find(lookup: Callable[[], T], absent: str) -> T | None:
         if error.get_error_code() == getattr(libvirt, absent):
             return None
         raise
+
+
+def said(error: Any) -> str:
+    """What a libvirtError says, without the command lines and environments of the programs libvirt ran."""
+    return _CHILD.sub(r"\1 ended with exit status \2", str(error)).strip()
 
 
 def alive(connection: Any) -> bool:

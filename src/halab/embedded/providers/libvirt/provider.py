@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from halab.embedded.provider import UNKNOWN, Call, Created, Diff, Props, ProviderError
 from halab.embedded.providers import schema
 from halab.embedded.providers.libvirt.domain import Domain
-from halab.embedded.providers.libvirt.host import Host, alive, api
+from halab.embedded.providers.libvirt.host import Host, alive, api, said
 from halab.embedded.providers.libvirt.leftovers import left_id
 from halab.embedded.providers.libvirt.network import Network
 from halab.embedded.providers.libvirt.pool import Pool
@@ -135,7 +135,7 @@ class _words:
             raise ProviderError(f"{self._what}: {error.strerror or error}", uncertain=True) from error
         if error is not None and not isinstance(error, ProviderError) and isinstance(error, api().libvirtError):
             lost = f"libvirt at {self._host.uri} went away: " if self._host.lost() else ""
-            raise ProviderError(f"{self._what}: {lost}{error}", uncertain=True) from error
+            raise ProviderError(f"{self._what}: {lost}{said(error)}", uncertain=True) from error
 
 
 def _present(outputs: Props) -> Props:
