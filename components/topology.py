@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
-from components.variant import Membership, Role, Service, Stack, VipLayout, VipManager, image
+from components.variant import TIERS, Membership, Role, Service, Stack, VipLayout, VipManager, image
 
 #: First host of each role's block in the cloud network; blocks never overlap (variant._ROLE_DEFAULTS bounds counts).
 _BLOCKS = {
@@ -24,6 +24,7 @@ _BLOCKS = {
     Role.STORAGE: 224,
     Role.GATEWAY: 240,
     Role.COMPUTE: 256,
+    **{tier: 744 + 16 * index for index, tier in enumerate(TIERS)},
 }
 _VIP_BLOCK = 16
 #: Services that clients reach through HAProxy (ha-openstack.md, "Proxy server"); RabbitMQ and memcached never are.
@@ -196,7 +197,12 @@ class Topology:
 
 
 def _mac(stack: str, role: Role, ordinal: int, network: int) -> str:
-    """Locally administered, distinct by construction: 16 bits of the stack, then network, role and ordinal."""
+    """Locally administered, distinct by construction: 16 bits of the stack, then network, role and ordinal.
+
+    The tiers are one role here, in which a node's ordinal is its place in the cloud network.
+    """
+    if role in TIERS:
+        role, ordinal = TIERS[0], _BLOCKS[role] + ordinal
     tail = (network << 14) | (list(Role).index(role) << 10) | ordinal
     return "52:54:" + ":".join(f"{byte:02x}" for byte in digest("mac", stack)[:2] + tail.to_bytes(2, "big"))
 

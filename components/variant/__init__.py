@@ -7,6 +7,7 @@
 from components.variant.model import (
     HOMES,
     MANAGEABLE,
+    TIERS,
     CacheScope,
     ClusterOptions,
     Fencing,
@@ -31,6 +32,7 @@ __all__ = [
     "CONFIG_KEY",
     "HOMES",
     "MANAGEABLE",
+    "TIERS",
     "CacheScope",
     "ClusterOptions",
     "Fencing",

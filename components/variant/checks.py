@@ -5,16 +5,18 @@ A finding that rests on a key that is itself wrong is left out; all others are t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 
 from components.variant.keys import AGENT_LIMIT, role_keys
 from components.variant.model import (
     HOMES,
     MEMBERS,
+    TIERS,
     CacheScope,
     Fencing,
     Membership,
+    Role,
     RoleSpec,
     Service,
     Stack,
@@ -73,6 +75,16 @@ def _key(spec: RoleSpec, name: str) -> str:
     return f"roles.{spec.role}.{name}"
 
 
+def _first(roles: Set[Role]) -> Role:
+    return min(roles, key=tuple(Role).index)
+
+
+def _named(roles: Set[Role]) -> str:
+    """The roles in words; the tiers of one service, which are many and alike, together."""
+    tiers = ", or a tier of one service" if roles & set(TIERS) else ""
+    return ", ".join(sorted(set(roles) - set(TIERS))) + tiers
+
+
 def membership(stack: Stack) -> Iterator[Finding]:
     for spec in stack.roles:
         needs = (_key(spec, "cluster"), _key(spec, "membership"))
@@ -88,8 +100,7 @@ def membership(stack: Stack) -> Iterator[Finding]:
             )
             yield Finding(_key(spec, "membership"), spec.membership, rule, (*needs, _key(spec, "services")))
         elif spec.role not in MEMBERS[spec.membership]:
-            roles = ", ".join(sorted(MEMBERS[spec.membership]))
-            rule = f"the image of role {spec.role} has no packages for it; it is for {roles}"
+            rule = f"the image of role {spec.role} has no packages for it; it is for {_named(MEMBERS[spec.membership])}"
             yield Finding(_key(spec, "membership"), spec.membership, rule, needs)
 
 
@@ -119,7 +130,7 @@ def homes(stack: Stack) -> Iterator[Finding]:
     for spec in stack.roles:
         for service in spec.services:
             if spec.role not in HOMES[service]:
-                rule = f"the image of role {spec.role} does not have it; it is for {', '.join(sorted(HOMES[service]))}"
+                rule = f"the image of role {spec.role} does not have it; it is for {_named(HOMES[service])}"
                 yield Finding(_key(spec, "services"), str(service), rule, ())
 
 
@@ -134,12 +145,12 @@ def services(stack: Stack) -> Iterator[Finding]:
             roles = " and ".join(spec.role for spec in specs)
             yield Finding(_key(specs[1], "services"), str(service), f"is run by {roles}; one role is needed", ())
         elif service in _NEEDED and not specs:
-            rule = f"no role runs it; every cloud needs it: add it to the services of {sorted(HOMES[service])[0]}"
+            rule = f"no role runs it; every cloud needs it: add it to the services of {_first(HOMES[service])}"
             yield Finding("roles", str(service), rule, (_SERVICES,))
     for service, (needed, why) in _DEPENDS.items():
         for spec in _running(stack, service):
             if not _running(stack, needed) and needed not in _NEEDED:
-                rule = f"needs {needed}, which no role runs ({why}): give role {sorted(HOMES[needed])[0]} that service"
+                rule = f"needs {needed}, which no role runs ({why}): give role {_first(HOMES[needed])} that service"
                 yield Finding(_key(spec, "services"), str(service), rule, (_SERVICES,))
 
 

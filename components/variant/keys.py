@@ -9,6 +9,7 @@ from typing import Any
 
 from components.variant.model import (
     MANAGEABLE,
+    TIERS,
     CacheScope,
     ClusterOptions,
     Fencing,
@@ -90,7 +91,8 @@ _ROLES: Mapping[Role, tuple[int, int, int, int]] = {
     Role.ENDPOINT: (2, 768, 8, 32),
     Role.STORAGE: (1, 640, 12, 16),
     Role.GATEWAY: (1, 512, 8, 16),
-    Role.COMPUTE: (1, 768, 8, 744),
+    Role.COMPUTE: (1, 768, 8, 488),
+    **dict.fromkeys(TIERS, (3, 1024, 8, 16)),
 }
 
 

@@ -19,7 +19,11 @@ class Variant(StrEnum):
 
 
 class Role(StrEnum):
-    """What a node is for. The order is the order of address blocks and never changes."""
+    """What a node is for. The order is that of address blocks and never changes.
+
+    From CACHE on: the tiers of a cloud that has a cluster for each of its services. What a tier is called says what it
+    is meant for; what runs on it is what its `services` say.
+    """
 
     CONTROLLER = "controller"
     LOADBALANCER = "loadbalancer"
@@ -29,6 +33,23 @@ class Role(StrEnum):
     STORAGE = "storage"
     GATEWAY = "gateway"
     COMPUTE = "compute"
+    CACHE = "cache"
+    IDENTITY = "identity"
+    IMAGE = "image"
+    PLACEMENT = "placement"
+    VOLUME = "volume"
+    OBJECT = "object"
+    OBJECTSTORE = "objectstore"
+    NETWORK = "network"
+    DASHBOARD = "dashboard"
+    ORCHESTRATION = "orchestration"
+    TELEMETRY = "telemetry"
+    METRICS = "metrics"
+    ALARMING = "alarming"
+
+
+#: The roles that are tiers of one service each.
+TIERS = tuple(Role)[tuple(Role).index(Role.CACHE) :]
 
 
 class Membership(StrEnum):
@@ -115,7 +136,7 @@ MANAGEABLE = (
     Service.GLANCE,
     Service.PLACEMENT,
 )
-_PLATFORM = frozenset({Role.CONTROLLER, Role.LOADBALANCER, Role.DATABASE, Role.MESSAGING, Role.ENDPOINT})
+_PLATFORM = frozenset(Role) - {Role.STORAGE, Role.GATEWAY, Role.COMPUTE}
 _APIS = frozenset({Service.KEYSTONE, Service.GLANCE, Service.PLACEMENT})
 #: Which roles can run a service: those whose nodes boot an image that has it, and for the APIs also computes.
 HOMES: Mapping[Service, frozenset[Role]] = {

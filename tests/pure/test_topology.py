@@ -68,7 +68,7 @@ def test_names_fit_where_the_kernel_and_dns_limit_them(topology: Topology) -> No
 
 def test_the_largest_stack_has_no_collisions() -> None:
     stack = load(PROJECT, "collapsed")
-    for role, count in ((Role.CONTROLLER, 15), (Role.COMPUTE, 744), (Role.STORAGE, 16), (Role.GATEWAY, 16)):
+    for role, count in ((Role.CONTROLLER, 15), (Role.COMPUTE, 488), (Role.STORAGE, 16), (Role.GATEWAY, 16)):
         stack = with_count(stack, role, count)
     test_names_addresses_macs_and_uuids_are_unique(derive(stack))
     test_every_address_is_a_host_of_its_network(derive(stack))

@@ -11,11 +11,12 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+import yaml
 
 from components.cluster import cib, corosync, fencing
 from components.plan import managed
 from components.topology import Cluster, Topology, derive
-from components.variant import Role, Stack, Variant, load
+from components.variant import CONFIG_KEY, Role, Stack, Variant, load, parse
 
 PROJECT = Path(__file__).resolve().parents[2]
 VERIFY, SIMULATE = shutil.which("crm_verify"), shutil.which("crm_simulate")
@@ -34,8 +35,11 @@ def clusters() -> Iterator[object]:
         topology = derive(load(PROJECT, name))
         for cluster in topology.clusters:
             yield pytest.param(topology, cluster, id=f"{name}-{cluster.name}")
-    large = derive(sized(load(PROJECT, "collapsed"), controller=15, compute=100))
-    yield pytest.param(large, large.clusters[0], id="large-core")
+    for path in sorted((PROJECT / "stacks" / "examples").glob("Pulumi.*.yaml")):
+        example = path.stem.removeprefix("Pulumi.")
+        topology = derive(parse(example, yaml.safe_load(path.read_text())["config"][CONFIG_KEY]))
+        for cluster in topology.clusters:
+            yield pytest.param(topology, cluster, id=f"{example}-{cluster.name}")
 
 
 every_cluster = pytest.mark.parametrize(("topology", "cluster"), list(clusters()))
