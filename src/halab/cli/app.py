@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 
 import typer
 
 from components.variant import StackError
+from halab import settings
 from halab.cli import (
     bench,
     compare,
@@ -77,18 +79,31 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def _say(text: str) -> None:
+    """Each line after halab's name; what a terminal would obey is spelt out."""
     for line in text.splitlines() or [""]:
-        print(f"halab: {line}", file=sys.stderr)
+        plain = "".join(one if one.isprintable() else repr(one)[1:-1] for one in line.expandtabs(4))
+        print(f"halab: {plain}", file=sys.stderr)
+
+
+def _usage(error: typer.TyperException) -> str:
+    """What is wrong with a command line, and where it is taught."""
+    told = error.format_message().replace("Value error, ", "").rstrip(".")
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "halab"
+    return f"{' '.join(told.split())}; ./{path} --help"
 
 
 def run(arguments: list[str]) -> int:
     """One command line; its exit code. Only mistakes in halab itself leave as a traceback."""
+    if not {"--help", "-h"} & {*arguments} and (wrong := settings.problems(os.environ)):
+        _say("\n".join(wrong))
+        return REFUSED
     try:
         code = app(arguments, prog_name="halab", standalone_mode=False)
         return code if isinstance(code, int) else DONE
     except typer.TyperException as error:
-        show = getattr(error, "show", None)
-        show() if show else _say(str(error))
+        # A group without a command shows its help.
+        error.show() if type(error).__name__ == "NoArgsIsHelpError" else _say(_usage(error))  # type: ignore[attr-defined]
         return REFUSED
     except (typer.Abort, KeyboardInterrupt):
         _say("interrupted: run it again to go on, or ./halab down")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,17 +29,33 @@ def project() -> Path:
 
 
 def workspace(stack: str) -> Workspace:
-    """Raises StackError for a stack that cannot be used."""
+    """Raises StackError for a stack that cannot be used, RefusedError for a folder of state that it cannot be in."""
     from halab.workspace import Workspace
 
-    return Workspace.load(project(), stack)
+    with _placed():
+        found = Workspace.load(project(), stack)
+        found.paths  # noqa: B018
+        return found
+
+
+@contextmanager
+def _placed() -> Iterator[None]:
+    """A stack's files have no place below a folder too deep for sockets: bad input, and nothing that failed."""
+    from halab.embedded.hypervisor.paths import HypervisorError
+    from halab.errors import RefusedError
+
+    try:
+        yield
+    except HypervisorError as error:
+        raise RefusedError(str(error)) from None
 
 
 def standing(stack: str) -> Workspace:
     """The stack as it was last brought up, whatever became of its file. Raises StackError for one that is unknown."""
     from halab.workspace import Workspace
 
-    return Workspace.standing(project(), stack)
+    with _placed():
+        return Workspace.standing(project(), stack)
 
 
 def prose(text: str) -> str:
