@@ -14,6 +14,7 @@ from rich.text import Text
 
 from halab import engines, hypervisors
 from halab.actions import snapshot
+from halab.actions.interrupt import interruptible
 from halab.display import text
 from halab.display.progress import Progress
 from halab.display.run import RunDisplay
@@ -40,6 +41,10 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "keys": ("key", "fencing"),
     "state": ("state", "folder"),
 }
+
+
+class InterruptedDownError(HalabError):
+    """The user wants no more to be deleted now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ def _take_down(workspace: Workspace, uri: str, console: Console, verbose: bool) 
             if uri == embedded.uri:
                 embedded.start()
             _destroy(workspace, record.engine if record else "", uri, console, verbose)
-        except LockedError:
+        except (LockedError, InterruptedDownError):
             raise
         except (HalabError, EngineError, HypervisorError, OSError) as error:
             console.print(Text(f"{error}; going on without the state", style="yellow"))
@@ -113,11 +118,15 @@ def _destroy(workspace: Workspace, engine: str, uri: str, console: Console, verb
     runner = engines.runner(workspace, chosen, choice)
     progress = Progress(time.time(), _urns(workspace))
     if runner.name == "cli":
-        summary = runner.destroy(progress.feed)
+        with interruptible(runner, console) as interrupted:
+            summary = runner.destroy(progress.feed)
     else:
         log = workspace.new_log("down")
-        with RunDisplay(f"down {workspace.stack}", progress, console, log, verbose=verbose) as shown:
-            summary = runner.destroy(shown.feed)
+        display = RunDisplay(f"down {workspace.stack}", progress, console, log, verbose=verbose)
+        with display, interruptible(runner, console) as interrupted:
+            summary = runner.destroy(display.feed)
+    if interrupted:
+        raise InterruptedDownError(f"{workspace.stack}: interrupted: ./halab down --stack {workspace.stack} goes on")
     for failure in summary.failures:
         console.print(Text(f"not deleted by the engine: {label(failure.urn)}: {failure.error.strip()}", style="yellow"))
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -18,6 +17,7 @@ from rich.text import Text
 
 from halab import cpu, engines, hypervisors, impact, sound
 from halab.actions import cloud, doctor, golden, image
+from halab.actions.interrupt import interruptible
 from halab.display import text
 from halab.display.progress import Progress, work
 from halab.display.run import RunDisplay
@@ -31,6 +31,10 @@ from halab.snapshot.store import Place
 from halab.stacks import admission
 from halab.timing import CpuTime, History, RunTimes, dependencies, spent
 from halab.workspace import Record, Workspace, now, write_json
+
+
+#: Bytes: with less, a failed up is told of it.
+_SCARCE = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,11 +250,11 @@ def _build(
     before = workspace.record() or Record()
     workspace.note(built="", verified="")
     if runner.name == "cli":
-        with _interruptible(runner, console):
+        with interruptible(runner, console):
             summary = runner.up(progress.feed, targets, options.replace)
     else:
         display = RunDisplay(f"up {workspace.stack}", progress, console, log, verbose=options.verbose)
-        with display, _interruptible(runner, console):
+        with display, interruptible(runner, console):
             summary = runner.up(display.feed, targets, options.replace)
     used, own = cpu.of_domains(uri, domains), cpu.own() - own
     found = RunTimes(
@@ -268,28 +272,6 @@ def _build(
     return Built(summary, found if found.steps else None, log)
 
 
-@contextmanager
-def _interruptible(runner: engines.Runner, console: Console) -> Iterator[None]:
-    """Ctrl-C once: nothing new is started; twice: running operations are given up."""
-    times_pressed = 0
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal times_pressed
-        times_pressed += 1
-        runner.cancel()
-        console.print(
-            "interrupted: running steps go on to their end, nothing new starts (Ctrl-C again: give them up)"
-            if times_pressed == 1
-            else "interrupted again: giving up"
-        )
-
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _tell(workspace: Workspace, built: Built, console: Console) -> None:
     summary = built.summary
     if built.times is None and summary.ok:
@@ -305,6 +287,8 @@ def _tell(workspace: Workspace, built: Built, console: Console) -> None:
         what = "interrupted" if summary.cancelled else f"{text.counted(len(summary.failures), 'failure')}"
         again = f"./halab up --stack {workspace.stack}"
         where = f"; log: {built.log}" if built.log else ""
+        if (free := shutil.disk_usage(workspace.state).free) < _SCARCE:
+            console.print(f"the file system of {workspace.state} is full: {free >> 20} MiB left; make room first")
         console.print(f"{what}{where}; a node's own logs: ./halab logs NODE; to go on: {again}")
 
 
