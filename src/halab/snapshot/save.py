@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -139,8 +139,10 @@ def _freeze(site: Site, live: Live, draft: Manifest, folder: Path, step: Step, s
         with step(f"RAM of {len(nodes)} VMs written"):
             live.save_ram(folder / "ram", nodes)
         with step("disks frozen"):
+            seen = pool_folder(draft.pool)
             reached(Phase.FREEZING)
-            freeze(live, draft.layers, pool_folder(draft.pool))
+            for disk, layer in draft.layers.items():
+                disks.freeze(live.here(seen), seen, disk, layer)
             reached(Phase.RETURNING)
         with step("VMs back and resumed"):
             live.load_ram(folder / "ram", nodes)
@@ -152,11 +154,6 @@ def _freeze(site: Site, live: Live, draft: Manifest, folder: Path, step: Step, s
         raise
     awake(site, nodes, step, say)
     intent.forget(workspace)
-
-
-def freeze(live: Live, layers: Mapping[str, str], seen: Path) -> None:
-    for disk, layer in layers.items():
-        disks.freeze(live.here(seen), seen, disk, layer)
 
 
 def awake(site: Site, nodes: Iterable[str], step: Step, say: Say) -> None:
@@ -187,8 +184,12 @@ def bring_back(site: Site, live: Live, step: Step, say: Say) -> None:
     folder = Path(found.folder) / "ram"
     states = live.states()
     off = [node for node, word in states.items() if word == "off"]
-    if found.phase is Phase.FREEZING:
-        freeze(live, found.layers, pool_folder(live.pool()))
+    if found.phase in (Phase.FREEZING, Phase.RETURNING):
+        seen = pool_folder(live.pool())
+        for disk in (disk for node in off for disk in disks_of(live.definition(node), seen)):
+            # anew: should the host have died, the overlay may know more than the RAM that comes back
+            disks.freeze(live.here(seen), seen, disk, found.layers[disk])
+            disks.overlay(live.here(seen), seen, disk, found.layers[disk])
     if found.phase is not Phase.RESUMING:
         with step("VMs back from their RAM"):
             live.load_ram(folder, [node for node in off if is_whole(ram(folder, node))])
