@@ -50,6 +50,7 @@ def bench(
     stack: options.Stack = options.DEFAULT_STACK,
     as_json: options.Json = False,
 ) -> int:
+    found = options.workspace(stack)
     from halab.actions.bench import run
 
-    return run(options.workspace(stack), tuple(what or ()), repeat, baseline, as_json=as_json)
+    return run(found, tuple(what or ()), repeat, baseline, as_json=as_json)

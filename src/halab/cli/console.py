@@ -34,6 +34,7 @@ def console(
     force: Annotated[bool, typer.Option("--force", help="Take the console from whoever has it.")] = False,
     stack: options.Stack = options.DEFAULT_STACK,
 ) -> int:
+    found = options.workspace(stack)
     from halab.actions.console import run
 
-    return run(options.workspace(stack), node, log=log, lines=lines, force=force)
+    return run(found, node, log=log, lines=lines, force=force)

@@ -37,6 +37,7 @@ def doctor(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Install without asking.")] = False,
     as_json: options.Json = False,
 ) -> int:
+    found = options.workspace(stack)
     from halab.actions.doctor import run
 
-    return run(options.workspace(stack), install=install, yes=yes, as_json=as_json)
+    return run(found, install=install, yes=yes, as_json=as_json)

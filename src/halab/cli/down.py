@@ -32,6 +32,7 @@ def down(
     verbose: options.Verbose = False,
     as_json: options.Json = False,
 ) -> int:
+    found = options.standing(stack)
     from halab.actions.down import run
 
-    return run(options.standing(stack), verbose=verbose, as_json=as_json)
+    return run(found, verbose=verbose, as_json=as_json)

@@ -26,9 +26,10 @@ app = typer.Typer(
 @app.command("list")
 def list_(stack: options.Stack = options.DEFAULT_STACK, as_json: options.Json = False) -> int:
     """The faults: what each does, what is to come of it, and its goals for this stack."""
+    found = options.workspace(stack)
     from halab.actions.fault import show
 
-    return show(options.workspace(stack), as_json=as_json)
+    return show(found, as_json=as_json)
 
 
 @app.command(
@@ -46,6 +47,7 @@ def run(
     as_json: options.Json = False,
 ) -> int:
     """One fault, from a cloud that is well to a cloud that is well again; the result is kept for ./halab compare."""
+    found = options.standing(stack)
     from halab.actions.fault import FaultOptions, run
 
-    return run(options.standing(stack), name, FaultOptions(snapshot if restore else "", seed, limit, as_json))
+    return run(found, name, FaultOptions(snapshot if restore else "", seed, limit, as_json))

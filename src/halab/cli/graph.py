@@ -44,6 +44,7 @@ def graph(
     format_: Annotated[Literal["text", "dot", "svg"], typer.Option("--format", help="How.")] = "text",
     stack: options.Stack = options.DEFAULT_STACK,
 ) -> int:
+    found = options.workspace(stack)
     from halab.actions.graph import run
 
-    return run(options.workspace(stack), "constraints" if constraints else kind, format_)
+    return run(found, "constraints" if constraints else kind, format_)

@@ -28,14 +28,16 @@ def build(
     stack: options.Stack = options.DEFAULT_STACK,
 ) -> int:
     """Build what is missing, with a progress bar."""
+    found = options.workspace(stack)
     from halab.actions.image import build as run
 
-    return run(options.workspace(stack), tuple(names or ()), rebuild=rebuild)
+    return run(found, tuple(names or ()), rebuild=rebuild)
 
 
 @app.command("list")
 def list_(stack: options.Stack = options.DEFAULT_STACK, as_json: options.Json = False) -> int:
     """The images the stack uses: key, path, size, whether built."""
+    found = options.workspace(stack)
     from halab.actions.image import show
 
-    return show(options.workspace(stack), as_json=as_json)
+    return show(found, as_json=as_json)

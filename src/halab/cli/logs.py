@@ -32,6 +32,7 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many lines of each log.")] = 100,
     stack: options.Stack = options.DEFAULT_STACK,
 ) -> int:
+    found = options.workspace(stack)
     from halab.actions.logs import run
 
-    return run(options.workspace(stack), node, bundle, lines)
+    return run(found, node, bundle, lines)

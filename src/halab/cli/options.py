@@ -29,7 +29,10 @@ def project() -> Path:
 
 
 def workspace(stack: str) -> Workspace:
-    """Raises StackError for a stack that cannot be used, RefusedError for a folder of state that it cannot be in."""
+    """Raises StackError for a stack that cannot be used, RefusedError for a folder of state that it cannot be in.
+
+    To be called before an action is imported: bad input is answered without loading what only running needs.
+    """
     from halab.workspace import Workspace
 
     with _placed():

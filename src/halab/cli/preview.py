@@ -37,6 +37,7 @@ def preview(
     model: Annotated[bool, typer.Option("--model", help="Only VMs and steps.")] = False,
     as_json: options.Json = False,
 ) -> int:
+    found = options.workspace(stack)
     from halab.actions.preview import run
 
-    return run(options.workspace(stack), model_only=model, as_json=as_json)
+    return run(found, model_only=model, as_json=as_json)

@@ -38,6 +38,7 @@ def replace(
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Ask the cloud afterwards.")] = True,
     as_json: options.Json = False,
 ) -> int:
+    found = options.workspace(stack)
     from halab.actions.replace import run
 
-    return run(options.workspace(stack), node, engine=engine, yes=yes, verify=verify, as_json=as_json)
+    return run(found, node, engine=engine, yes=yes, verify=verify, as_json=as_json)

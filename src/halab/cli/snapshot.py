@@ -43,9 +43,10 @@ def save(
     as_json: options.Json = False,
 ) -> int:
     """Save the cloud of a stack; it goes on running."""
+    found = options.workspace(stack)
     from halab.actions import snapshot
 
-    return snapshot.save(options.workspace(stack), name, as_it_is=as_it_is, as_json=as_json)
+    return snapshot.save(found, name, as_it_is=as_it_is, as_json=as_json)
 
 
 @app.command("restore")
@@ -60,9 +61,10 @@ def restore(
     as_json: options.Json = False,
 ) -> int:
     """Bring a cloud back. What runs of the stack is lost; a damaged snapshot is refused before that."""
+    found = options.workspace(stack)
     from halab.actions import snapshot
 
-    return snapshot.restore(options.workspace(stack), name, overcommit=overcommit, as_json=as_json)
+    return snapshot.restore(found, name, overcommit=overcommit, as_json=as_json)
 
 
 @app.command("list")
@@ -77,17 +79,19 @@ def listing(as_json: options.Json = False) -> int:
 @app.command("show")
 def show(name: Name, stack: options.Stack = options.DEFAULT_STACK, as_json: options.Json = False) -> int:
     """What is in a snapshot; every file is compared with its checksum."""
+    found = options.workspace(stack)
     from halab.actions import snapshot
 
-    return snapshot.show(options.workspace(stack), name, as_json=as_json)
+    return snapshot.show(found, name, as_json=as_json)
 
 
 @app.command("rm")
 def remove(name: Name, stack: options.Stack = options.DEFAULT_STACK) -> int:
     """Remove a snapshot. A cloud that was brought back from it runs on."""
+    found = options.workspace(stack)
     from halab.actions import snapshot
 
-    return snapshot.remove(options.workspace(stack), name)
+    return snapshot.remove(found, name)
 
 
 @app.command("prune")

@@ -34,6 +34,7 @@ def ssh(
     command: Annotated[list[str] | None, typer.Argument(metavar="[-- COMMAND...]")] = None,
     stack: options.Stack = options.DEFAULT_STACK,
 ) -> int:
+    found = options.workspace(stack)
     from halab.actions.ssh import run
 
-    return run(options.workspace(stack), node, tuple(command or ()))
+    return run(found, node, tuple(command or ()))

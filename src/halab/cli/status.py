@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
 
 
 def status(stack: options.Stack = options.DEFAULT_STACK, as_json: options.Json = False) -> int:
+    found = options.workspace(stack)
     from halab.actions.status import run
 
-    return run(options.workspace(stack), as_json=as_json)
+    return run(found, as_json=as_json)

@@ -35,6 +35,7 @@ def run_tests(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Install what the host lacks without asking.")] = False,
     tier: Annotated[list[str] | None, typer.Option(metavar="TIER", help="Only this tier.")] = None,
 ) -> int:
+    found = options.workspace(options.DEFAULT_STACK)
     from halab.actions.test import run
 
-    return run(options.workspace(options.DEFAULT_STACK), fast=fast, yes=yes, only=tuple(tier or ()))
+    return run(found, fast=fast, yes=yes, only=tuple(tier or ()))

@@ -74,10 +74,11 @@ def up(
     verbose: options.Verbose = False,
     as_json: options.Json = False,
 ) -> int:
+    found = options.workspace(stack)
     from halab.actions.up import UpOptions, run
 
     return run(
-        options.workspace(stack),
+        found,
         UpOptions(
             engine=engine,
             until=tuple(until or ()),

@@ -36,6 +36,7 @@ def verify(
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML there.")] = None,
     as_json: options.Json = False,
 ) -> int:
+    found = options.workspace(stack)
     from halab.actions.verify import run
 
-    return run(options.workspace(stack), junit=junit, as_json=as_json)
+    return run(found, junit=junit, as_json=as_json)
