@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from halab.embedded.hypervisor import Hypervisor
 from halab.embedded.hypervisor.waiting import wait_for
 from halab.host.install import exists
 from halab.host.requirements import Need, missing
+from tests.engine import inventory
 from tests.engine.crash_world import MACHINES, POOL, PROJECT, STACK
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +41,6 @@ pytestmark = [
 SEED = int(os.environ.get("HALAB_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 #: Kills of each kind of run, and of libvirtd; more of them than a test run has time for find what a change broke.
 EACH, DAEMONS = int(os.environ.get("HALAB_TEST_KILLS", "6")), int(os.environ.get("HALAB_TEST_DAEMON_KILLS", "6"))
-OBJECTS = {"Domain": "domain", "Network": "network", "Pool": "pool", "Volume": "volume", "CloudInitDisk": "volume"}
 
 
 @dataclass
@@ -80,50 +81,12 @@ class World:
             os.replace(self.folder / "died", file)
         return file.read_text() if file.exists() else ""
 
-    def state(self) -> dict[str, Any]:
-        file = self.folder / "state" / PROJECT / f"{STACK}.json"
-        latest: dict[str, Any] = json.loads(file.read_text())["checkpoint"]["latest"]
-        return latest
-
-    def known(self) -> set[str]:
-        """The objects of the state."""
-        found = set()
-        for one in self.state().get("resources") or []:
-            kind = OBJECTS.get(one["type"].rpartition(":")[2])
-            if kind:
-                found.add(f"{kind} {one['outputs']['name']} {one['id'].split(';')[0]}")
-        return found
-
-    def real(self) -> set[str]:
-        """The objects of the hypervisor: what libvirt knows, and the files that are there."""
-        connection = libvirt.open(self.hypervisor.uri)
-        try:
-            found = {f"domain {one.name()} {one.UUIDString()}" for one in connection.listAllDomains()}
-            found |= {f"network {one.name()} {one.UUIDString()}" for one in connection.listAllNetworks()}
-            for pool in connection.listAllStoragePools():
-                found.add(f"pool {pool.name()} {pool.UUIDString()}")
-                pool.refresh()
-                found |= {f"volume {one.name()} {one.key()}" for one in pool.listAllVolumes()}
-            running = [one.name() for one in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)]
-        finally:
-            connection.close()
-        files = {path.name for path in (self.hypervisor.paths.pool / POOL).glob("*")}
-        assert files == {line.split()[1] for line in found if line.startswith("volume")}
-        processes = [one.role for one in self.hypervisor.processes()]
-        assert sorted(one for one in processes if one.startswith("qemu")) == sorted(f"qemu:{one}" for one in running)
-        assert processes.count("libvirtd") == 1
-        assert processes.count("holder") == 1
-        return found
-
     def check(self, *, up: bool) -> None:
         """What is there is what the state says; up: all of it, and each command has run on the disk of today."""
-        assert not self.state().get("pending_operations"), self.died
-        assert self.real() == self.known(), self.died
-        names = {line.split()[0]: 0 for line in self.known()}
-        for line in self.known():
-            names[line.split()[0]] += 1
+        there = inventory.known(self.folder / "state" / PROJECT / f"{STACK}.json")
+        assert inventory.real(self.hypervisor) == there, self.died
         wanted = {"pool": 1, "network": 1, "volume": 1 + 2 * len(MACHINES), "domain": len(MACHINES)}
-        assert names == (wanted if up else {}), self.died
+        assert Counter(line.split()[0] for line in there) == (wanted if up else {}), self.died
         notes = {note.name: note.read_text() for note in (self.folder / "done").iterdir()}
         for machine in MACHINES if up else ():
             disk = self.hypervisor.paths.pool / POOL / f"{machine}.qcow2"
@@ -227,7 +190,7 @@ def test_a_libvirtd_that_is_killed_while_it_starts_a_network_leaves_no_bridge_in
 
 def test_only_what_was_removed_behind_our_back_is_made_again(world: World) -> None:
     world.good("up", running="a")
-    before, disks = world.real(), world.hypervisor.paths.pool / POOL
+    before, disks = inventory.real(world.hypervisor), world.hypervisor.paths.pool / POOL
     connection = libvirt.open(world.hypervisor.uri)
     connection.lookupByName("b").undefine()
     connection.close()
@@ -240,18 +203,18 @@ def test_only_what_was_removed_behind_our_back_is_made_again(world: World) -> No
     changes = made(world.good("refresh", "up", running="a"))
     assert changes == {"a-root": "replace", "a-domain": "replace", "a-inside": "replace", "a-member": "replace"}
     world.check(up=True)
-    assert world.real() == before
+    assert inventory.real(world.hypervisor) == before
     world.good("destroy")
 
 
 def test_after_a_reboot_of_the_host_everything_is_there_again(world: World) -> None:
     world.good("up", running="a")
-    before = world.real()
+    before = inventory.real(world.hypervisor)
     reboot(world.hypervisor)
     world.hypervisor.start()
     assert made(world.good("refresh", "up", running="a")) == {"a-domain": "update"}
     world.check(up=True)
-    assert world.real() == before
+    assert inventory.real(world.hypervisor) == before
     world.good("destroy")
 
 

@@ -32,7 +32,6 @@ from halab.stacks import admission
 from halab.timing import CpuTime, History, RunTimes, dependencies, spent
 from halab.workspace import Record, Workspace, now, write_json
 
-
 #: Bytes: with less, a failed up is told of it.
 _SCARCE = 256 << 20
 
