@@ -45,7 +45,7 @@ def _folder(value: str) -> str:
     there = next(one for one in (path, *path.parents) if os.path.lexists(one))
     if not there.is_dir():
         return f"a folder is needed; {there} is none" if there != path else "a folder is needed; this is none"
-    if not os.access(there, os.W_OK | os.X_OK):
+    if not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
         return f"a folder that this user may write in is needed; {there} is not"
     return ""
 
@@ -63,7 +63,7 @@ def _passphrase(path: Path) -> str:
     """Without reading it: a pipe can be read once."""
     try:
         empty = path.is_file() and path.stat().st_size == 0
-        if path.is_dir() or not path.exists() or not os.access(path, os.R_OK):
+        if path.is_dir() or not path.exists() or not os.access(path, os.R_OK, effective_ids=True):
             return "a file that exists and can be read is needed"
     except OSError as error:
         return f"a file that can be read is needed: {error.strerror}"
