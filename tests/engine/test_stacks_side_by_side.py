@@ -93,5 +93,6 @@ def test_what_runs_is_told_apart_counted_and_held_against_the_host(
     monkeypatch.setattr("halab.stacks.host.memory", lambda: 4096)
     monkeypatch.setattr("halab.stacks.host.free", lambda folder: 1 << 50)
     (line,) = admission.look(stacks["off-1"], EMBEDDED, emulated=True).shortages
-    assert f"stack left {2 * one} MiB, stack right {one} MiB" in line
+    assert f", stack left {2 * one} MiB" in line
+    assert f", stack right {one} MiB" in line
     assert "off-2" not in line

@@ -334,7 +334,7 @@ def test_disk_is_short_where_images_and_what_nodes_write_exceed_what_is_free(
     images = len({node.image for node in workspace.topology.nodes})
     need = sum(map(budget.allowance, workspace.topology.nodes)) + 2 * images * admission._UNBUILT
     monkeypatch.setattr(host, "free", lambda folder: need)
-    assert not admission.look(workspace, EMBEDDED, emulated=True)
+    assert admission.look(workspace, EMBEDDED, emulated=True) == admission.Obstacles()
     monkeypatch.setattr(host, "free", lambda folder: need - 1)
     (line,) = admission.look(workspace, EMBEDDED, emulated=True).shortages
     assert line.startswith("disk: 1 GiB short")
@@ -370,7 +370,10 @@ def test_what_was_let_in_is_not_asked_again_while_it_runs_but_growth_is(
     one = Running(1, mine.topology.nodes[0].domain, 3072, 768, 1, mine.paths.root)
     monkeypatch.setattr(admission, "running", lambda: [one])
     monkeypatch.setattr(host, "memory", lambda: 4096)
-    assert not admission.look(mine, EMBEDDED, emulated=True)
+    assert admission.look(mine, EMBEDDED, emulated=True) == admission.Obstacles()
+    monkeypatch.setattr(admission, "running", lambda: [replace(one, domain="")])
+    assert admission.look(mine, EMBEDDED, emulated=True).shortages
+    monkeypatch.setattr(admission, "running", lambda: [one])
     grown = written(project, "mine").read_text().replace("compute: {count: 1", "compute: {count: 2")
     written(project, "mine").write_text(grown)
     assert admission.look(Workspace.load(project, "mine"), EMBEDDED, emulated=True).shortages

@@ -34,9 +34,6 @@ class Obstacles:
     clashes: tuple[str, ...] = ()
     shortages: tuple[str, ...] = ()
 
-    def __bool__(self) -> bool:
-        return bool(self.clashes or self.shortages)
-
 
 def look(workspace: Workspace, at: str, emulated: bool) -> Obstacles:
     """What stands against the stack's coming up at `at` ("embedded" or a libvirt URI), from this host's own network.
@@ -48,8 +45,9 @@ def look(workspace: Workspace, at: str, emulated: bool) -> Obstacles:
     others = [one for one in stacks if (one.state, one.name) != (workspace.state, workspace.stack)]
     mine = next((one for one in stacks if one not in others), None)
     shortages: list[str] = []
-    if at == EMBEDDED or claims.on_this_host(at):
-        shortages = [*_memory(workspace, mine, others, processes, emulated), *_disk(workspace, at, others)]
+    if (at == EMBEDDED or claims.on_this_host(at)) and not (mine and _was_let_in(workspace.topology, mine)):
+        elsewhere = [one for one in processes if mine is None or one not in mine.machines]
+        shortages = [*_memory(workspace, others, elsewhere, emulated), *_disk(workspace, at, others)]
     return Obstacles(tuple(_clashes(workspace, at, others)), tuple(shortages))
 
 
@@ -71,7 +69,7 @@ def refuse(workspace: Workspace, at: str, emulated: bool, *, overcommit: bool) -
     except ProviderError as error:
         raise RefusedError(f"{workspace.stack}: {error}; nothing was created") from error
     exists = workspace.checkpoint.exists()
-    fatal = [] if exists else [f"{line}; nothing was created{_elsewhere(workspace, at)}" for line in found.clashes]
+    fatal = [] if exists else [f"{line}; nothing was created{_instead(workspace, at, line)}" for line in found.clashes]
     if not overcommit:
         room = "make room (./halab list, ./halab prune) or add --overcommit"
         fatal += [f"{line}; nothing was created; {room}" for line in found.shortages]
@@ -164,25 +162,34 @@ def _not(bridges: set[str], taken: Iterable[Taken]) -> list[Taken]:
     return [one for one in taken if not one.bridge or one.bridge not in bridges]
 
 
-def _elsewhere(workspace: Workspace, at: str) -> str:
-    """Where the networks would not clash, for the stack file."""
-    mine = workspace.topology
-    taken = [one for one in in_use(at) if one.bridge not in {network.bridge for network in mine.networks}]
-    free = claims.moved(mine.networks, taken)
-    told = ", ".join(f"{key}: {network}" for key, network in free.items())
-    return f"; free is, for {workspace.file.name}: networks: {{{told}}}" if told else ""
+def _instead(workspace: Workspace, at: str, clash: str) -> str:
+    """Where networks would not clash, for the stack file."""
+    if not clash.startswith("networks."):
+        return ""
+    networks = workspace.topology.networks
+    taken = _not({network.bridge for network in networks}, in_use(at))
+    free = ", ".join(f"{key}: {network}" for key, network in claims.moved(networks, taken).items())
+    return f"; free is, for {workspace.file.name}: networks: {{{free}}}" if free else ""
+
+
+def _was_let_in(wanted: Topology, mine: Known) -> bool:
+    """Whether it runs and was let in with as much: what is there may be mended whatever has become of the host."""
+    if mine.topology is None or not any(one.domain for one in mine.machines):
+        return False
+    return all(
+        sum(map(size, wanted.nodes)) <= sum(map(size, mine.topology.nodes))
+        for size in (lambda node: budget.memory_of(node, emulated=True), budget.allowance)
+    )
 
 
 def _memory(
-    workspace: Workspace, mine: Known | None, others: Sequence[Known], processes: Sequence[Running], emulated: bool
+    workspace: Workspace, others: Sequence[Known], processes: Sequence[Running], emulated: bool
 ) -> Iterator[str]:
-    need = budget.memory(workspace.topology, emulated)
-    if mine and mine.machines and mine.topology and need <= budget.memory(mine.topology, emulated):
-        return  # it was let in with as much
     uses = [Use(_called(one, workspace), _takes(one, emulated)) for one in others]
-    of_stacks = {machine.pid for one in (*others, *([mine] if mine else [])) for machine in one.machines}
+    of_stacks = {machine.pid for one in others for machine in one.machines}
     foreign = [one for one in processes if one.domain and one.pid not in of_stacks]
     uses.append(Use("other VMs", sum(map(_machine, foreign))))
+    need = budget.memory(workspace.topology, emulated)
     if (line := budget.short_of_memory(need, uses, host.memory())) is not None:
         yield line
 
