@@ -24,12 +24,13 @@ start() {
 
 # The sentinel's view: a master that is up, and as many replicas and other sentinels as there are other nodes.
 complete() {
-    local answer
-    answer=$(printf 'AUTH %s\r\nINFO sentinel\r\nQUIT\r\n' "$(secret REDIS_AUTH)" |
-        timeout 10 bash -c 'exec 5<>"/dev/tcp/$0/$1" && cat >&5 && cat <&5' "$ADDRESS" "$PORT") || return 1
-    answer=$(grep "name=$NAME," <<<"$answer") || return 1
-    printf '%s\n' "$answer"
-    [[ $answer = *status=ok*,slaves=$OTHERS,sentinels=$((OTHERS + 1))* ]]
+    local line='nothing'
+    exec 5<>"/dev/tcp/$ADDRESS/$PORT" || return 1
+    printf 'AUTH %s\r\nINFO sentinel\r\n' "$(secret REDIS_AUTH)" >&5
+    while [[ $line != *"name=$NAME,"* ]] && IFS= read -r -t 10 line <&5; do :; done
+    exec 5>&-
+    printf '%s\n' "${line%$'\r'}"
+    [[ $line = *status=ok*,slaves=$OTHERS,sentinels=$((OTHERS + 1))* ]]
 }
 
 ready() {
