@@ -46,8 +46,8 @@ def stacks(rows: Iterable[Row], state: str) -> RenderableType:
             row.owner or "-",
             ages.told(row.age) if up else "-",
             f"{row.running}/{'?' if row.defined is None else row.defined}" if up else "-",
-            gib(row.memory) if row.memory else "-",
-            gib(row.disk) if row.disk else "-",
+            size(row.memory) if row.memory else "-",
+            size(row.disk) if row.disk else "-",
             row.hypervisor or "-",
             _remark(row, state),
         )
@@ -60,7 +60,9 @@ def _remark(row: Row, state: str) -> str:
     return "" if row.file else "its file is gone"
 
 
-def gib(amount: int) -> str:
-    """Bytes: `0.3 GiB`, `12 GiB`."""
-    found = amount / 1024**3
-    return f"{found:.1f} GiB" if found < 10 else f"{found:.0f} GiB"
+def size(amount: int) -> str:
+    """Bytes: `40 MiB`, `0.3 GiB`, `12 GiB`."""
+    mib = amount / 1024**2
+    if mib < 100:
+        return f"{mib:.0f} MiB"
+    return f"{mib / 1024:.1f} GiB" if mib < 10240 else f"{mib / 1024:.0f} GiB"
