@@ -13,6 +13,7 @@ from components.services import PARTS
 from components.variant import HOMES, MANAGEABLE, Membership, Role, Service, StackError, Timers, image, load, parse
 from components.variant.keys import LEAST_DISK, SECTIONS, TOP, role_keys
 from components.variant.model import MEMBERS
+from components.variant.reference import PAGE, renewed
 from halab.image.spec import ROOT_SIZE, packages
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -63,6 +64,11 @@ def test_every_key_has_a_rule_that_is_tried() -> None:
     roles = {f"roles.[a-z]+.{key.name}" for key in role_keys(Role.COMPUTE)}
     untried = [key for key in sorted(keys | roles) if not any(re.match(f"{key}: ", expect) for expect in tried)]
     assert not untried, f"add a file to tests/pure/fixtures/stacks for {', '.join(untried)}"
+
+
+def test_the_page_of_the_keys_is_the_keys_of_today() -> None:
+    page = PAGE.read_text()
+    assert page == renewed(page), "run python -m components.variant.reference"
 
 
 def test_every_rule_takes_its_own_default() -> None:
