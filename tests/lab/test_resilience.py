@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from halab.embedded.hypervisor import Hypervisor
+from halab.embedded.hypervisor.waiting import wait_for
+from tests.engine import inventory
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 300.0
@@ -54,6 +59,10 @@ runpy.run_path({str(ROOT / "__main__.py")!r})
 """
 
 
+#: The shortest up: what is there decides, on this host as it is.
+UP = ("up", "--no-verify", "--no-fence-proof", "--no-doctor", "--overcommit")
+
+
 class Trial:
     """A project whose program is this one without steps, and a state folder of its own."""
 
@@ -70,24 +79,36 @@ class Trial:
     def hypervisor(self) -> Hypervisor:
         return Hypervisor("bare", self.state)
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    @property
+    def checkpoint(self) -> Path:
+        return self.state / "pulumi" / ".pulumi" / "stacks" / "halab" / "bare.json"
+
+    @property
+    def root(self) -> Path:
+        return self.state / "stacks" / "bare"
+
+    @property
+    def pool(self) -> Path:
+        return self.hypervisor.paths.pool / "halab-bare"
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [ROOT / "halab", *arguments, "--stack", "bare"],
-            env=self.environment,
+            env=self.environment | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
-    def run(self, *arguments: str) -> str:
-        process = self.start(*arguments)
+    def run(self, *arguments: str, code: int = 0, **environment: str) -> str:
+        process = self.start(*arguments, **environment)
         said, _ = process.communicate(timeout=LIMIT)
-        assert process.returncode == 0, said
+        assert process.returncode == code, said
         return said
 
-    def up(self) -> dict[str, Any]:
+    def up(self, *options: str) -> dict[str, Any]:
         process = subprocess.run(
-            [ROOT / "halab", "up", "--json", "--no-verify", "--no-fence-proof", "--no-doctor", "--stack", "bare"],
+            [ROOT / "halab", *UP, "--json", "--stack", "bare", *options],
             env=self.environment,
             capture_output=True,
             text=True,
@@ -97,9 +118,37 @@ class Trial:
         found: dict[str, Any] = json.loads(process.stdout)
         return found
 
-    def steps(self) -> list[str]:
+    def under_way(self, *arguments: str, what: tuple[str, str]) -> subprocess.Popen[str]:
+        """A command in the moment in which its engine does something: kind and last part of the type."""
+        process = self.start(*arguments)
+        assert wait_for(lambda: what in self.doing() or process.poll() is not None, LIMIT)
+        assert process.poll() is None, (what, process.communicate()[0])
+        return process
+
+    def doing(self) -> set[tuple[str, str]]:
+        try:
+            pending = json.loads(self.checkpoint.read_text())["checkpoint"]["latest"]["pending_operations"]
+        except (FileNotFoundError, KeyError):
+            return set()
+        return {(one["type"], one["resource"]["type"].rpartition(":")[2]) for one in pending}
+
+    def check(self) -> None:
+        """What is there is what the state says, one by one, and all of it."""
+        there = inventory.known(self.checkpoint)
+        assert inventory.real(self.hypervisor) == there
+        # an image, its kernel and initrd; a disk and a seed for each VM
+        wanted = {"pool": 1, "network": 1, "volume": 3 + 2 * len(ALL), "domain": len(ALL)}
+        assert Counter(line.split()[0] for line in there) == wanted
+        assert self.running() == ALL
+
+    def vms(self) -> dict[str, int]:
+        """The process of each VM."""
+        names = {one.role.partition("halab-bare-")[2]: one.pid for one in self.hypervisor.processes()}
+        return {name: pid for name, pid in names.items() if name}
+
+    def steps(self, *options: str) -> list[str]:
         """What an up did, by label."""
-        times = self.up()["times"]
+        times = self.up(*options)["times"]
         return sorted(step["step"] for step in times["steps"]) if times else []
 
     def virsh(self, *arguments: str) -> str:
@@ -113,27 +162,45 @@ class Trial:
 ALL = ["controller-1", "controller-2", "controller-3"]
 
 
+#: What takes half a minute to find out of a host, and is the same for every trial.
+LEARNED = ("probe.json", "cache")
+
+
 @contextmanager
-def a_trial() -> Iterator[Trial]:
+def a_trial(learned: Path) -> Iterator[Trial]:
     with tempfile.TemporaryDirectory(prefix="hl") as folder:
         made = Trial(Path(folder))
         try:
+            hand_on(learned, made.state)
             yield made
+            hand_on(made.state, learned)
         finally:
             assert made.hypervisor.remove() == []
 
 
+def hand_on(source: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    found = [source / name for name in LEARNED if (source / name).exists() and not (target / name).exists()]
+    if found:
+        subprocess.run(["cp", "-a", *found, target], check=True)
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("learned")
+
+
 @pytest.fixture
-def trial() -> Iterator[Trial]:
+def trial(learned: Path) -> Iterator[Trial]:
     """A stack that is not up."""
-    with a_trial() as made:
+    with a_trial(learned) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Trial]:
+def stack(learned: Path) -> Iterator[Trial]:
     """One that is up, and that each test leaves so."""
-    with a_trial() as made:
+    with a_trial(learned) as made:
         assert len(made.steps()) > 10
         yield made
         made.run("down")
@@ -151,32 +218,91 @@ def test_a_vm_that_was_switched_off_is_started_and_nothing_else_is_touched(stack
     assert stack.running() == ALL
 
 
-def test_a_vm_that_was_removed_by_hand_is_made_again(stack: Trial) -> None:
+def test_a_vm_that_was_removed_by_hand_is_made_again_with_its_disk(stack: Trial) -> None:
+    before, disk = stack.vms(), (stack.pool / "halab-bare-controller-3.qcow2").stat().st_ino
     stack.virsh("destroy", "halab-bare-controller-3")
     stack.virsh("undefine", "halab-bare-controller-3")
     assert "VM controller-3" in stack.steps()
-    assert stack.running() == ALL
+    stack.check()
+    assert (stack.pool / "halab-bare-controller-3.qcow2").stat().st_ino == disk
+    assert {name for name, pid in stack.vms().items() if before[name] != pid} == {"controller-3"}
+
+
+def test_a_vm_whose_disk_was_deleted_while_it_runs_is_built_anew_and_no_other(stack: Trial) -> None:
+    before = stack.vms()
+    (stack.pool / "halab-bare-controller-1.qcow2").unlink()
+    assert {step for step in stack.steps() if step.startswith("VM ")} == {"VM controller-1"}
+    stack.check()
+    assert {name for name, pid in stack.vms().items() if before[name] != pid} == {"controller-1"}
+    assert stack.steps() == []
 
 
 def test_after_a_reboot_of_the_host_up_starts_vms_and_fencing_again(stack: Trial) -> None:
     for process in [*stack.hypervisor.processes(), *stack.hypervisor.fence.processes()]:
-        try:
+        with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    status = stack.start("status")
-    said, _ = status.communicate(timeout=LIMIT)
-    assert status.returncode == 2
-    assert "./halab up" in said
+    assert wait_for(lambda: not stack.hypervisor.processes(), 10)
+    shutil.rmtree(stack.hypervisor.paths.run)
+    boot = stack.root / "namespaces.json"
+    boot.write_text(json.dumps(json.loads(boot.read_text()) | {"boot": "another"}))
+    assert "./halab up" in stack.run("status", code=2)
     assert stack.steps() == [f"VM {name}" for name in ALL]
-    assert stack.running() == ALL
+    stack.check()
     assert stack.hypervisor.fence.listening()
+
+
+def test_a_damaged_state_goes_on_from_the_one_before_it(stack: Trial) -> None:
+    before = stack.vms()
+    text = stack.checkpoint.read_bytes()
+    for damaged in (text[: len(text) // 2], b"", os.urandom(1000)):
+        stack.checkpoint.write_bytes(damaged)
+        said = stack.run(*UP, code=1)
+        assert "is damaged" in said
+        assert len(said.splitlines()) < 6
+    command = re.search(r"cp (\S+) (\S+),", said)
+    assert command
+    shutil.copy(*command.groups())
+    stack.up("--refresh")
+    stack.check()
+    assert stack.vms() == before
+    assert stack.steps() == []
+
+
+def test_what_a_stack_cannot_do_without_is_missed_before_anything_is_touched(stack: Trial) -> None:
+    before = stack.vms()
+    assert "passphrase does not open" in stack.run(*UP, code=1, PULUMI_CONFIG_PASSPHRASE="wrong")
+    keys, aside = stack.hypervisor.paths.keys, stack.state / "keys-aside"
+    keys.rename(aside)
+    said = stack.run(*UP, code=2)
+    assert "its keys are gone" in said
+    assert "./halab down --stack bare, then ./halab up --stack bare" in said
+    shutil.rmtree(keys, ignore_errors=True)
+    aside.rename(keys)
+    seed = (keys / "seed.json").read_text()
+    (keys / "seed.json").write_text(seed[:20])
+    assert "./halab down --stack bare" in stack.run(*UP, code=1)
+    (keys / "seed.json").write_text(seed)
+    image = next(stack.pool.glob("halab-bare-controller-????????????.qcow2"))
+    size = image.stat().st_size
+    with image.open("r+b") as file:
+        file.seek(size - 4096)
+        end = file.read()
+        file.truncate(size - 4096)
+        assert f"has {size - 4096} of its {size} bytes: it was cut short" in stack.run(*UP, code=1)
+        file.seek(size - 4096)
+        file.write(end)
+    record = stack.root / "halab.json"
+    record.write_text(record.read_text()[:20])
+    assert stack.steps() == []
+    assert json.loads(record.read_text())["hypervisor"] == "embedded"
+    assert stack.vms() == before
+    stack.check()
 
 
 def test_an_interrupted_up_ends_what_runs_and_the_next_one_goes_on_from_there_and_down_needs_no_state(
     trial: Trial,
 ) -> None:
-    process = trial.start("up", "--no-verify", "--no-fence-proof", "--no-doctor")
+    process = trial.start(*UP)
     assert process.stdout is not None
     seen = ""
     for line in process.stdout:
@@ -192,10 +318,73 @@ def test_an_interrupted_up_ends_what_runs_and_the_next_one_goes_on_from_there_an
     assert not done & set(rest), "what was done before is not done again"
     assert trial.running() == ALL
 
-    (trial.state / "pulumi" / ".pulumi" / "stacks" / "halab" / "bare.json").unlink()
-    (trial.state / "stacks" / "bare" / "halab.json").unlink()
+    trial.checkpoint.unlink()
+    (trial.root / "halab.json").unlink()
+    said = trial.run(*UP, code=2)
+    assert "its state is lost" in said
+    assert "./halab down --stack bare" in said
     began = time.monotonic()
     assert "none left" in trial.run("down")
     print(f"[lab] down without a state: {time.monotonic() - began:.1f} s")
-    assert not (trial.state / "stacks" / "bare").exists()
+    assert not trial.root.exists()
     assert "is down" in trial.run("down"), "a second down has nothing to do"
+
+
+def test_an_up_and_a_down_that_are_killed_at_any_moment_go_on_from_there(trial: Trial) -> None:
+    first = trial.under_way(*UP, what=("creating", "Volume"))
+    assert f"pid {first.pid}" in trial.run(*UP, code=1), "a second up at the same time"
+    end(first)
+    bereaved = trial.under_way(*UP, what=("creating", "Domain"))
+    os.kill(next(one.pid for one in trial.hypervisor.processes() if one.role == "libvirtd"), signal.SIGKILL)
+    said, _ = bereaved.communicate(timeout=LIMIT)
+    assert bereaved.returncode == 1
+    assert "libvirt at" in said
+    assert "to go on: ./halab up --stack bare" in said
+    for what in (("creating", "Domain"), ("creating", "Command")):
+        end(trial.under_way(*UP, what=what))
+    trial.up()
+    trial.check()
+    assert trial.hypervisor.fence.listening()
+    assert trial.steps() == []
+
+    interrupted = trial.under_way("down", what=("deleting", "Domain"))
+    interrupted.send_signal(signal.SIGINT)
+    said, _ = interrupted.communicate(timeout=LIMIT)
+    assert interrupted.returncode == 1, said
+    assert "./halab down --stack bare goes on" in said
+    trial.up()
+    trial.check()
+    end(trial.under_way("down", what=("deleting", "Domain")))
+    assert "none left" in trial.run("down", PULUMI_CONFIG_PASSPHRASE="wrong")
+    assert not trial.root.exists()
+    assert not trial.checkpoint.exists()
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """kill -9."""
+    process.kill()
+    process.communicate(timeout=LIMIT)
+
+
+FULL = """
+mount -t tmpfs -o size=200m tmpfs "$HALAB_STATE" || exit 90
+cp -a "$LEARNED"/. "$HALAB_STATE"
+"$HALAB" up --no-verify --no-fence-proof --no-doctor --overcommit --stack bare && exit 91
+dd if=/dev/zero of="$HALAB_STATE/ballast" bs=64k 2>/dev/null
+"$HALAB" down --stack bare
+"""
+
+
+def test_an_up_on_a_full_disk_says_so_and_a_down_needs_no_room(trial: Trial, learned: Path) -> None:
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", FULL],
+        env=trial.environment | {"HALAB": str(ROOT / "halab"), "LEARNED": str(learned)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "No space left on device" in done.stdout
+    assert "make room" in done.stdout
+    assert "bare is down" in done.stdout

@@ -12,6 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,11 @@ class Lock:
             "start": _start_time(os.getpid()),
             "time": time.strftime("%Y-%m-%d %H:%M:%S"),
         }
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps(mine).encode(), 0)
         self._handle = handle
+        # On a full disk the lock holds all the same: it only does not say whose it is.
+        with suppress(OSError):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, json.dumps(mine).encode(), 0)
         try:
             self._join_cli()
         except BaseException:
@@ -84,7 +87,8 @@ class Lock:
         """
         if self._cli is None:
             return
-        self._cli.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with suppress(OSError):
+            self._cli.mkdir(parents=True, exist_ok=True, mode=0o700)
         mine = self._cli / f"halab-{os.getpid()}.json"
         content = {
             "pid": os.getpid(),
@@ -92,8 +96,9 @@ class Lock:
             "hostname": socket.gethostname(),
             "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
         }
-        mine.write_text(json.dumps(content))
         self._mark = mine
+        with suppress(OSError):
+            mine.write_text(json.dumps(content))
         for mark in sorted(self._cli.glob("*.json")):
             if mark != mine:
                 self._respect(mark)
