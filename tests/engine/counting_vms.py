@@ -32,7 +32,7 @@ config:
     roles:
       controller:
         count: 3
-        memory: 512
+        memory: 1024
         cluster: core
         membership: full
         services: [galera, rabbitmq, haproxy, keystone]
