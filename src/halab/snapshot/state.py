@@ -63,7 +63,10 @@ def load(workspace: Workspace, folder: Path) -> tuple[Loaded, Sealer]:
     mine = workspace.passphrase()
     theirs = own.read_text().strip() if own.exists() else mine
     opened = Cipher.open(theirs, salt, where) if salt else Cipher.new(mine)
-    sealer = Sealer(opened if theirs == mine else Cipher.new(mine))
+    if theirs == mine:
+        sealer = Sealer(opened)
+        return checkpoint.decode(deployment, workspace.project, sealer), sealer
+    sealer = Sealer(Cipher.new(mine))
     return checkpoint.decode(deployment, workspace.project, sealer, opened), sealer
 
 
