@@ -7,10 +7,11 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
@@ -80,6 +81,7 @@ def build(
             builder.base(missing)
         with ThreadPoolExecutor(max_workers=max(1, min(len(missing), os.cpu_count() or 1))) as pool:
             built = dict(zip(missing, pool.map(builder.image, missing), strict=True))
+        cache.learn_seconds(builder.seconds, root)
     return {name: (images | built)[name] for name in wanted}
 
 
@@ -88,6 +90,8 @@ class _Builder:
     root: Path
     on_progress: Callable[[Progress], None]
     fresh: bool
+    #: What each part took, by its label in `cache.parts`.
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def base(self, waiting: list[str]) -> None:
         target = cache.base_layer(self.root)
@@ -104,7 +108,8 @@ class _Builder:
             "PACKAGES": ",".join(spec.packages("base")),
             "MIRROR": os.environ.get("HALAB_MIRROR", ""),
         }
-        self._layer("base", "layer-base.sh", environment, target, report)
+        with self._timed("base"):
+            self._layer("base", "layer-base.sh", environment, target, report)
 
     def image(self, name: str) -> Image:
         layer = cache.packages_layer(self.root, name)
@@ -113,9 +118,17 @@ class _Builder:
                 "BASE": str(cache.base_layer(self.root)),
                 "PACKAGES": " ".join(spec.packages(name)),
             }
-            self._layer(name, "layer-install.sh", environment, layer, lambda line: self._apt_status(name, line))
+            with self._timed(f"{name} packages"):
+                self._layer(name, "layer-install.sh", environment, layer, lambda line: self._apt_status(name, line))
         self.on_progress(Progress(name, _PACKAGES_END, "assembling"))
-        return self._assemble(name, layer)
+        with self._timed(f"{name} image"):
+            return self._assemble(name, layer)
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.seconds[part] = time.monotonic() - began
 
     def _apt_status(self, name: str, line: str) -> None:
         """apt's status lines: `dlstatus:n:percent:text` while fetching, `pmstatus:package:percent:text` installing."""

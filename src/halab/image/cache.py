@@ -17,6 +17,7 @@ from typing import Self
 from halab.image import spec
 
 FILES = ("root.qcow2", "vmlinux", "initrd")
+_SECONDS = "build-seconds.json"
 
 
 def cache_root() -> Path:
@@ -120,6 +121,27 @@ def damage(directory: Path, *, full: bool = False) -> str | None:
         if (full or status.st_mtime_ns != recorded.mtime_ns) and file_digest(path) != recorded.sha256:
             return f"{path} does not have the contents that were written"
     return None
+
+
+def parts(name: str, root: Path) -> list[str]:
+    """What a build of the image has to make: the layers that are not in the cache, and the image itself."""
+    layers = {"base": base_layer(root), f"{name} packages": packages_layer(root, name)}
+    return [*(part for part, path in layers.items() if not path.exists()), f"{name} image"]
+
+
+def seconds(root: Path | None = None) -> dict[str, float]:
+    """What each part of a build took the last time on this host; empty before the first."""
+    try:
+        found = json.loads(((root or cache_root()) / _SECONDS).read_text())
+        return {str(part): float(took) for part, took in found.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def learn_seconds(took: Mapping[str, float], root: Path) -> None:
+    """Keep them for the next estimate."""
+    document = {**seconds(root), **{part: round(value, 1) for part, value in took.items()}}
+    (root / _SECONDS).write_text(json.dumps(document, indent=1) + "\n")
 
 
 def outdated(root: Path | None = None) -> list[Path]:
