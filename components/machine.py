@@ -128,14 +128,6 @@ class Machine(pulumi.ComponentResource):
         super().__init__("halab:libvirt:Machine", node.name, opts=opts)
         self.node, self._fabric, self._seed, self._type = node, fabric, seed, domain_type
         image = fabric.images[node.image]
-        self.overlay = lv.Volume(
-            f"{node.name}-root",
-            name=f"{node.domain}.qcow2",
-            pool=fabric.pool.name,
-            base_volume_id=fabric.volume(image.disk).id,
-            size=node.disk * _GIB,
-            opts=_options(self, fabric.provider, ["*"], replacement_trigger=self._epoch),
-        )
         self.seed = lv.CloudInitDisk(
             f"{node.name}-seed",
             name=f"{node.domain}-seed.iso",
@@ -144,6 +136,14 @@ class Machine(pulumi.ComponentResource):
             meta_data=seed.meta_data,
             network_config=seed.network_config,
             opts=_options(self, fabric.provider, ["*"]),
+        )
+        self.overlay = lv.Volume(
+            f"{node.name}-root",
+            name=f"{node.domain}.qcow2",
+            pool=fabric.pool.name,
+            base_volume_id=fabric.volume(image.disk).id,
+            size=node.disk * _GIB,
+            opts=_options(self, fabric.provider, ["*"], [self.seed], replacement_trigger=self._epoch),
         )
         networks = [fabric.networks[nic.network] for nic in node.nics]
         self.domain: lv.Domain = lv.Domain(

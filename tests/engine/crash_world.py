@@ -16,13 +16,11 @@ import sys
 import threading
 import traceback
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import libvirt  # type: ignore[import-untyped]
 
 from components.stylesheet import stylesheet
 from halab.embedded.engine import Engine, checkpoint, cipher, engine, state
@@ -30,19 +28,12 @@ from halab.embedded.engine.deployment import Deployment, Outcome
 from halab.embedded.engine.goal import Goal
 from halab.embedded.providers import providers
 from halab.embedded.providers.command import local
+from tests.engine.crash_points import Points
 
 PROJECT, STACK, PASSPHRASE, POOL = "lab", "test", "correct horse", "w"
 POOL_PATH = f"/var/lib/libvirt/images/{POOL}"
 MACHINES = ("a", "b")
 LIBVIRT = "libvirt:index/"
-#: What changes something at libvirt, by class.
-CHANGES: Mapping[str, Sequence[str]] = {
-    "virConnect": ("defineXML", "networkDefineXML", "storagePoolDefineXML"),
-    "virDomain": ("create", "destroy", "setAutostart", "undefineFlags", "resume"),
-    "virNetwork": ("create", "destroy", "setAutostart", "undefine"),
-    "virStoragePool": ("build", "create", "createXML", "delete", "destroy", "refresh", "setAutostart", "undefine"),
-    "virStorageVol": ("delete",),
-}
 
 
 @dataclass
@@ -166,39 +157,10 @@ class Program:
         return self.run.register(goal)
 
 
-class Points:
-    """Counts the places where the run can die, and lets `act` happen at one of them."""
-
-    def __init__(self, at: int, only: str, act: Callable[[str], None]) -> None:
-        """`only`: of the points of this name alone, "" for all."""
-        self.at, self.only, self.act, self.count = at, only, act, 0
-        self._lock = threading.Lock()
-
-    def pass_(self, name: str) -> None:
-        with self._lock:
-            self.count += self.only in ("", name)
-            mine = self.count if self.only in ("", name) else 0
-        if mine and mine == self.at:
-            self.act(f"point {mine}: {name}")
-
-    def around(self, owner: Any, name: str, what: str) -> None:
-        """Makes a function of `owner` pass a point before and one after."""
-        plain = getattr(owner, name)
-
-        def passing(*args: Any, **rest: Any) -> Any:
-            self.pass_(f"before {what}")
-            result = plain(*args, **rest)
-            self.pass_(f"after {what}")
-            return result
-
-        setattr(owner, name, passing)
-
-    def install(self) -> None:
-        self.around(checkpoint.Store, "write", "the state")
-        self.around(local, "run", "a command")
-        for owner, names in CHANGES.items():
-            for name in names:
-                self.around(getattr(libvirt, owner), name, f"{owner}.{name}")
+def install(points: Points) -> None:
+    points.around(checkpoint.Store, "write", "the state")
+    points.around(local, "run", "a command")
+    points.around_libvirt()
 
 
 def run(order: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,7 +183,7 @@ def run(order: Mapping[str, Any]) -> dict[str, Any]:
 
     (folder / "died").unlink(missing_ok=True)
     points = Points(order.get("at", 0), order.get("only", ""), bereave if "daemon" in order else die)
-    points.install()
+    install(points)
     serving: list[Deployment] = []
 
     class InProcess:

@@ -156,7 +156,7 @@ def _forget(workspace: Workspace) -> None:
         pulumi / "locks" / "organization" / "halab",
     ):
         shutil.rmtree(folder / workspace.stack, ignore_errors=True)
-    for name in ("halab.json", DESCRIPTION, f"Pulumi.{workspace.stack}.yaml", "pulumi.events"):
+    for name in ("halab.json", DESCRIPTION, f"Pulumi.{workspace.stack}.yaml", "pulumi.events", "snapshot.json"):
         _unlink(workspace.paths.root, name)
     # A stack that comes up has a record before it has a state.
     if not any(pulumi.glob("stacks/*/*.json")) and not any(workspace.state.glob("stacks/*/halab.json")):

@@ -118,6 +118,9 @@ class CommandProvider:
             previous = {stream: outputs.get(stream, "") for stream in ("stdout", "stderr")}
             self._ran(type_, call, inputs["delete"], inputs, previous)
 
+    def take_back(self, type_: str, call: Call, inputs: Props) -> None:
+        """Nothing: what a command that was cut off has done is for its next run to find."""
+
     def close(self) -> None:
         self._ssh.close()
 

@@ -59,7 +59,7 @@ class CloudInitDisk:
         live = {
             "name": volume.name(),
             "pool": volume.storagePoolLookupByVolume().name(),
-        } | seed_files(_download(host, volume))
+        } | _texts(_download(host, volume))
         # An empty file stands for an input that was never given.
         return outputs | {name: text for name, text in live.items() if text or name in outputs}
 
@@ -68,6 +68,14 @@ class CloudInitDisk:
 
     def delete(self, host: Host, call: Call, id_: str, outputs: Props) -> None:
         delete_volume(host, call, key_of(id_), outputs.get("pool", "default"))
+
+
+def _texts(image: bytes) -> Props:
+    """What is in the seed; one that cannot be read (cut short, overwritten) is as one without content."""
+    try:
+        return seed_files(image)
+    except ProviderError:
+        return {key: "" for key, _, _ in FILES}
 
 
 def key_of(id_: str) -> str:

@@ -1,0 +1,50 @@
+"""A command of halab's that dies at a point: `python crash_halab.py NOTE AT COMMAND…`; AT 0: it lives.
+
+NOTE gets the name of the point at which it died, or how many it passed. `settle` is what every command does first for
+a stack whose save or restore was cut short.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from halab import hypervisors
+from halab.actions import golden
+from halab.cli.app import run
+from halab.cli.options import workspace
+from halab.display import text
+from halab.embedded.hypervisor.fence import Fence
+from halab.snapshot import disks, intent, manifest, state
+from tests.engine.crash_points import Points
+
+
+def main(note: Path, at: int, *command: str) -> int:
+    def die(name: str) -> None:
+        note.write_text(name)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if command[0] == "settle":
+        found = workspace(command[1])
+        golden.settle(found, hypervisors.choose(found), text.console())
+        return 0
+    points = Points(at, "", die)
+    points.around_libvirt()
+    for module, names in (
+        (disks, ("fill", "overlay", "share")),
+        (intent, ("forget", "note")),
+        (manifest, ("write",)),
+        (state, ("keep", "put_back")),
+        (Fence, ("hold", "release")),
+    ):
+        for name in names:
+            points.around(module, name, name)
+    code = run(list(command))
+    note.write_text(str(points.count))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]))
