@@ -12,7 +12,9 @@ Path = tuple[str, ...]
 ANY = "*"
 
 _PLAIN = re.compile(r"[A-Za-z0-9_:*<-]{1,40}")
-_SECRET = re.compile(r"passw|passphrase|secret|credential|private|token|api_?key|^key$|^pw$|^secure$", re.IGNORECASE)
+_SECRET = re.compile(
+    r"pass?w|passphr|pwd|secret|credential|private|token|api_?key|(^|_)(key|pw|secure)$", re.IGNORECASE
+)
 #: What the keys and services are called elsewhere.
 _SYNONYMS = {
     "ram": "memory",
@@ -38,9 +40,13 @@ class Problem:
     rule: str
     line: int = 0
 
+    @property
+    def key(self) -> str:
+        """The path with dots, as a line begins."""
+        return ".".join(key if _PLAIN.fullmatch(key) else shown(key) for key in self.path)
+
     def __str__(self) -> str:
-        where = ".".join(key if _PLAIN.fullmatch(key) else shown(key) for key in self.path)
-        return ": ".join(part for part in (where, self.value, self.rule) if part)
+        return ": ".join(part for part in (self.key, self.value, self.rule) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +58,13 @@ class Odd:
 
 
 class StackError(ValueError):
-    """A stack file that cannot be used; `problems` has one line per mistake."""
+    """A stack file that cannot be used: `found`, and `problems`, the same as a line each."""
 
     def __init__(self, source: str, problems: Iterable[str | Problem]) -> None:
-        told = tuple(problems)
-        self.problems = tuple(str(problem) for problem in told)
-        lines = (getattr(problem, "line", 0) for problem in told)
-        places = (f"{source}:{line}" if line else source for line in lines)
+        self.source = source
+        self.found = tuple(Problem((), "", one) if isinstance(one, str) else one for one in problems)
+        self.problems = tuple(map(str, self.found))
+        places = (f"{source}:{one.line}" if one.line else source for one in self.found)
         super().__init__("\n".join(f"{place}: {text}" for place, text in zip(places, self.problems, strict=True)))
 
 

@@ -10,6 +10,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from halab import hypervisors
+from halab.actions import needs
 from halab.display import text
 from halab.display.model import table
 from halab.embedded.provider import ProviderError
@@ -30,16 +31,25 @@ def run(workspace: Workspace, *, install: bool, yes: bool, as_json: bool) -> int
     if install or yes:
         packages(workspace, embedded, yes, console, test=True)
         _pulumi(yes, console)
-    checks = [*host.examine(demand(workspace, embedded)), *_beside_others(workspace)]
+    about_host = host.examine(demand(workspace, embedded))
+    about_stack = [*needs.rows(workspace, admission.emulates(workspace)), *_beside_others(workspace)]
+    bad = host.failed([*about_host, *about_stack])
     if as_json:
-        rows = [{"name": c.name, "verdict": str(c.verdict), "seen": c.seen, "mend": c.mend} for c in checks]
-        print(json.dumps({"ok": not host.failed(checks), "checks": rows}, indent=1))
+        rows = [
+            _row(about, check) for about, checks in (("host", about_host), ("stack", about_stack)) for check in checks
+        ]
+        print(json.dumps({"ok": not bad, "stack": workspace.stack, "checks": rows}, indent=1))
     else:
-        console.print(findings(checks))
-        bad = host.failed(checks)
-        console.print()
-        console.print(f"{text.counted(len(bad), 'check')} failed" if bad else "this host can run the stack")
-    return REFUSED if host.failed(checks) else DONE
+        for title, checks in (("this host", about_host), (f"what {workspace.stack} needs of it", about_stack)):
+            console.print(Text(title, style="bold underline"))
+            console.print(findings(checks))
+            console.print()
+        console.print(f"{text.counted(len(bad), 'check')} failed" if bad else f"this host can run {workspace.stack}")
+    return REFUSED if bad else DONE
+
+
+def _row(about: str, check: Check) -> dict[str, str]:
+    return {"about": about, "name": check.name, "verdict": check.verdict, "seen": check.seen, "mend": check.mend}
 
 
 def require(workspace: Workspace, hypervisor: hypervisors.Choice, yes: bool, console: Console) -> None:
@@ -85,7 +95,7 @@ def demand(workspace: Workspace, embedded: bool) -> Demand:
     nodes = workspace.topology.nodes
     images = 2 * len({node.image for node in nodes})
     return Demand(
-        memory=workspace.topology.memory,
+        memory=budget.memory(workspace.topology, admission.emulates(workspace)),
         disk=images + budget.gib(sum(map(budget.allowance, nodes))),
         embedded=embedded,
         state=workspace.state,

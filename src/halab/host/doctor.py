@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -76,7 +76,9 @@ def needs(embedded: bool, test: bool = False) -> list[Need]:
 def examine(demand: Demand) -> list[Check]:
     """Every check of this host, in the order a reader wants them. Nothing is changed; the KVM probe boots a guest."""
     found: list[Check | None] = [_release(), _privilege(demand.embedded)]
-    found += [_requirement(one) for one in wanted(needs(demand.embedded))]
+    requirements = wanted(needs(demand.embedded))
+    versions = _versions(requirements)
+    found += [_requirement(one, versions) for one in requirements]
     if exists("qemu-system-x86_64"):
         kvm = virt_type(demand.state)
         found += [_qemu(qemu_version(), kvm.kvm), Check("KVM", *_kvm(kvm.kvm, f"{kvm.how}: {kvm.seen}"))]
@@ -151,12 +153,30 @@ def _privilege(embedded: bool) -> Check:
     return Check("privilege", Verdict.OK, "not root; the system libvirtd answers")
 
 
-def _requirement(requirement: Requirement) -> Check:
+def _requirement(requirement: Requirement, versions: Mapping[str, str]) -> Check:
     path = next(filter(None, (find(one) for one in requirement.anyof)), None)
     if path is not None:
-        return Check(requirement.name, Verdict.OK, path)
+        told = ", ".join(sorted({versions[package] for package in _packages(requirement) if package in versions}))
+        return Check(requirement.name, Verdict.OK, f"{path} ({told})" if told else path)
     seen = f"not found; {requirement.why}"
     return Check(requirement.name, Verdict.FAIL, seen, how_to_get(requirement, release(), os.geteuid() == 0))
+
+
+def _packages(requirement: Requirement) -> tuple[str, ...]:
+    host = release()
+    return requirement.packages_on(host) if host else requirement.packages
+
+
+def _versions(requirements: Iterable[Requirement]) -> dict[str, str]:
+    """Installed packages of these requirements with their versions; empty where dpkg does not rule."""
+    names = sorted({package for one in requirements for package in _packages(one)})
+    command = ["dpkg-query", "--show", "--showformat", "${db:Status-Abbrev} ${Package} ${Version}\\n", *names]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    except FileNotFoundError:
+        return {}
+    fields = (line.split() for line in done.stdout.splitlines())
+    return {one[1]: one[2] for one in fields if len(one) == 3 and one[0] == "ii"}
 
 
 def _qemu(version: tuple[int, ...], kvm: bool) -> Check:
