@@ -28,7 +28,7 @@ from halab.errors import RefusedError
 from halab.snapshot import disks, host, intent, manifest, state, store
 from halab.snapshot.intent import Intent, Phase
 from halab.snapshot.key import key
-from halab.snapshot.manifest import DamagedError, File, Guest, Host, Manifest
+from halab.snapshot.manifest import DamagedError, Guest, Host, Manifest
 from halab.snapshot.state import Names
 from halab.snapshot.store import Place
 from halab.workspace import Workspace
@@ -415,7 +415,18 @@ def test_a_header_tells_backing_file_and_size_of_a_qcow2_image_only(tmp_path: Pa
     assert disks.header(tmp_path / "raw") is None
 
 
-def test_sizes_of_files_are_bytes(saved: Path) -> None:
-    assert manifest.read(saved).files["state.json"] == File(
-        2, "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
-    )
+def test_a_checksum_is_of_what_a_file_holds_and_not_of_how_its_zeros_are_stored(tmp_path: Path) -> None:
+    block = 256 * 1024
+    content = b"a" + bytes(5 * block) + b"b" * 7 + bytes(3 * block)
+    (tmp_path / "dense").write_bytes(content)
+    with (tmp_path / "sparse").open("wb") as file:
+        file.write(b"a")
+        file.seek(5 * block + 1)
+        file.write(b"b" * 7)
+        file.truncate(len(content))
+    assert (tmp_path / "sparse").stat().st_blocks < (tmp_path / "dense").stat().st_blocks
+    (tmp_path / "moved").write_bytes(b"a" + bytes(4 * block) + b"b" * 7 + bytes(4 * block))
+    found = manifest.measure(tmp_path, ["dense", "sparse", "moved"])
+    assert found["dense"] == found["sparse"]
+    assert found["dense"].size == len(content)
+    assert found["moved"].sha256 != found["dense"].sha256

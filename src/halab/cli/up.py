@@ -67,7 +67,7 @@ def up(
     ] = False,
     keep: Annotated[
         bool, typer.Option("--golden/--no-golden", help="Keep the verified cloud, for later ups to bring it back.")
-    ] = False,
+    ] = True,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Build it also where a golden cloud could be brought back.")
     ] = False,
