@@ -140,7 +140,7 @@ class Workspace:
     def record(self) -> Record | None:
         """None when the stack was never brought up, or is down. One that is lost or damaged is what the state tells."""
         found = read_record(self.record_file)
-        return self._from_state() if found is None else found
+        return found if found and found.hypervisor else self._from_state() or found
 
     def _from_state(self) -> Record | None:
         """A stack with a state is where its provider is."""
