@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 from recorder import PROJECT, Recorded, is_secret, record, stack_config
 
 from components.bootstrap import hands_over_secrets
+from components.cluster import fencing
 from components.plan import plan
 from components.steps import StepGraph
 from components.topology import Topology, derive
@@ -212,6 +214,19 @@ def test_a_stack_with_a_cluster_has_one_fencing_daemon_on_its_own_bridge(run: Ru
         assert one.inputs["create"].endswith(f"start --stack {topology.stack.name}")
         assert one.inputs["delete"].endswith(f"stop --stack {topology.stack.name}")
         assert f'"{topology.cloud.bridge}"' in one.plain("stdin")
+
+
+def test_each_clusters_members_may_fence_what_their_own_cluster_fences(run: Run) -> None:
+    topology, _, recorded = run
+    for one in recorded.of("command:local:Command").values():
+        groups = {group["name"]: group for group in json.loads(one.plain("stdin"))["groups"]}
+        assert groups.keys() == {cluster.name for cluster in topology.clusters}
+        for cluster in topology.clusters:
+            group = groups[cluster.name]
+            assert group["addresses"] == [str(node.ip) for node in cluster.members]
+            assert group["domains"] == [node.domain for node in fencing.targets(topology, cluster)]
+        domains = [domain for group in groups.values() for domain in group["domains"]]
+        assert sorted(domains) == sorted(node.domain for node in topology.nodes)
 
 
 def test_type_tokens_are_well_formed_and_name_one_component_each(run: Run) -> None:
