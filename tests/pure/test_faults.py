@@ -14,7 +14,7 @@ from components.topology import Topology, derive
 from components.variant import Service, load
 from halab.errors import HalabError
 from halab.fault import course
-from halab.fault.course import Conductor, Look, Means
+from halab.fault.course import Conductor, Look
 from halab.fault.faults import FAULTS, Fault, Scene, active_backend, core, find
 from halab.fault.power import Vm
 from halab.fault.probe import Loop
@@ -160,24 +160,19 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def conduct(
     fault: Fault, client: Client, look: Callable[[], Look], vms: Callable[[], Mapping[str, Vm]], limit: float = 3.0
-) -> tuple[course.Course, World]:
+) -> course.Course:
     world = World(derive(load(ROOT, "collapsed")))
-    forgotten: list[str] = []
 
     async def looked() -> Look:
         return look()
 
-    async def forget() -> None:
-        forgotten.append("all")
-        world.done.append("forget")
-
     async def all_of_it() -> course.Course:
         with Loop({"api": client}) as loop:
-            conductor = Conductor(fault, loop, Means(looked, vms, forget), settle=0.2, limit=limit, calm=0.1)
+            conductor = Conductor(fault, loop, looked, vms, settle=0.2, limit=limit, calm=0.1)
             await conductor.calm()
             return await conductor.carry_out(world.scene(strike=conductor.strike))
 
-    return asyncio.run(all_of_it()), world
+    return asyncio.run(all_of_it())
 
 
 def on() -> dict[str, Vm]:
@@ -203,9 +198,9 @@ def test_a_course_ends_when_probes_and_cluster_are_well_again_and_tells_when_eac
 
     def look() -> Look:
         late = time.monotonic() > back + 0.4
-        return Look(late, "" if late else "galera on controller-1: Joining")
+        return Look("" if late else "galera on controller-1: Joining")
 
-    found, _ = conduct(Fault("off", "", "", inject, lambda _: {}), client, look, vms)
+    found = conduct(Fault("off", "", "", inject, lambda _: {}), client, look, vms)
     assert found.problem == ""
     assert 0.3 < found.fenced["controller-1"] < 1.5
     assert found.steady is not None
@@ -225,7 +220,7 @@ async def nothing(scene: Scene) -> tuple[str, ...]:
 
 @pytest.mark.usefixtures("quick")
 def test_a_cluster_that_has_not_noticed_yet_is_not_believed_to_be_well() -> None:
-    found, _ = conduct(Fault("none", "", "", nothing, lambda _: {}), Client(), lambda: Look(True), on)
+    found = conduct(Fault("none", "", "", nothing, lambda _: {}), Client(), lambda: Look(), on)
     assert found.problem == ""
     assert found.well is not None
     assert found.well < 0.2, "it was never seen unwell"
@@ -234,24 +229,9 @@ def test_a_cluster_that_has_not_noticed_yet_is_not_believed_to_be_well() -> None
 
 @pytest.mark.usefixtures("quick")
 def test_a_course_that_does_not_end_well_says_what_is_not() -> None:
-    found, _ = conduct(
-        Fault("none", "", "", nothing, lambda _: {}), Client(), lambda: Look(False, "no quorum"), on, limit=0.5
-    )
+    found = conduct(Fault("none", "", "", nothing, lambda _: {}), Client(), lambda: Look("no quorum"), on, limit=0.5)
     assert found.problem == "waited 0 s for all to be well; seen: no quorum"
     assert found.well is None
-
-
-@pytest.mark.usefixtures("quick")
-def test_records_of_failures_are_cleaned_up_once_and_count_as_a_persons_work() -> None:
-    state = {"looks": 0}
-
-    def look() -> Look:
-        state["looks"] += 1
-        return Look(state["looks"] > 8, "haproxy_monitor failed on controller-1", state["looks"] <= 8)
-
-    found, world = conduct(Fault("none", "", "", nothing, lambda _: {}), Client(), look, on)
-    assert found.hands == ["records of failed actions cleaned up"]
-    assert world.done == ["forget"]
 
 
 @pytest.mark.usefixtures("quick")
@@ -259,14 +239,12 @@ def test_a_cloud_that_does_not_answer_is_not_hit() -> None:
     client = Client()
     client.down = True
     with pytest.raises(HalabError, match=r"api: not answered .* Connection refused"):
-        conduct(Fault("none", "", "", nothing, lambda _: {}), client, lambda: Look(True), on)
+        conduct(Fault("none", "", "", nothing, lambda _: {}), client, lambda: Look(), on)
 
 
 @pytest.mark.usefixtures("quick")
 def test_what_must_never_be_is_kept_even_if_it_passes() -> None:
-    looks = iter([Look(False, "two owners", breach="VIP galera is held by controller-1, controller-2 at once")] * 2)
-    found, _ = conduct(
-        Fault("none", "", "", nothing, lambda _: {}), Client(), lambda: next(looks, None) or Look(True), on
-    )
+    looks = iter([Look("two owners", breach="VIP galera is held by controller-1, controller-2 at once")] * 2)
+    found = conduct(Fault("none", "", "", nothing, lambda _: {}), Client(), lambda: next(looks, None) or Look(), on)
     assert found.problem == ""
     assert found.breaches == ["VIP galera is held by controller-1, controller-2 at once"]

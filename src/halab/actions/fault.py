@@ -9,7 +9,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -24,7 +24,7 @@ from halab.display import fault as display
 from halab.display import text
 from halab.errors import DONE, FAILED, HalabError, RefusedError
 from halab.fault import course, faults, result
-from halab.fault.course import Conductor, Course, Look, Means
+from halab.fault.course import Conductor, Course, Look
 from halab.fault.faults import Fault, Scene
 from halab.fault.outage import ProbeSummary, summary
 from halab.fault.power import Power
@@ -53,8 +53,8 @@ SQL
 """
 _READ = 'mysql -N -B -e "SET SESSION wsrep_sync_wait=1; SELECT n FROM $user.probe"\n'
 _DROP = "mysql -e \"DROP USER IF EXISTS '$user'@'%'; DROP DATABASE IF EXISTS $user\"\n"
-#: Without a resource's name it forgets all failures.
-_FORGET = "crm_resource --cleanup >/dev/null 2>&1\n"
+#: What every problem of a status report has that is the record of a failed action.
+_RECORD = " failed on "
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +168,7 @@ class _Run:
             finally:
                 await remote.execute(maker, script(_DROP, user=_USER), limit=60.0)
             checks = await self._checks(remote)
+            await self._forget(remote)
         lost = len(set(row.acknowledged) - rows)
         failed = [str(check["check"]) for check in checks if not check["ok"]]
         problems = [
@@ -223,7 +224,8 @@ class _Run:
         conductor = Conductor(
             self._fault,
             loop,
-            Means(lambda: self._look(remote), self._power.vms, lambda: self._forget(remote)),
+            lambda: self._look(remote),
+            self._power.vms,
             settle=course.settle(timers.token / 1000, _MONITOR),
             limit=self._options.limit,
             tell=lambda at, what: self._console.print(f"{at:7.1f} s  {what}"),
@@ -266,20 +268,16 @@ class _Run:
         return answers, status.report(self._workspace.topology, answers, record.fenced if record else {})
 
     async def _look(self, remote: Remote) -> Look:
+        """A record of a failed action is no failure: it is what is left of one, and expires."""
         _, report = await self._report(remote)
-        members = all(line.well for lines in (report.nodes, report.vips, report.services) for line in lines)
-        records = all(" failed on " in problem for problem in report.problems)
         twice = [f"VIP {vip.name} is held by {vip.owner} at once" for vip in report.vips if "," in vip.owner]
-        return Look(
-            well=report.well,
-            problem="" if report.well else _trouble(report),
-            records_only=members and records and not report.well,
-            breach="; ".join(twice),
-        )
+        works = replace(report, problems=tuple(one for one in report.problems if _RECORD not in one))
+        return Look("" if works.well else _trouble(works), "; ".join(twice))
 
     async def _forget(self, remote: Remote) -> None:
+        """Without a resource's name all records of failed actions, some of which never expire."""
         for cluster in self._workspace.topology.clusters:
-            await remote.run(cluster.members[0].name, _FORGET)
+            await remote.run(cluster.members[0].name, "crm_resource --cleanup >/dev/null 2>&1\n")
 
     async def _recover(self) -> None:
         raise HalabError("all nodes are on again; no cluster manages them: ./halab recover")

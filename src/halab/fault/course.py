@@ -23,24 +23,17 @@ _HANDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How the cloud looked: `problem` is "" when it was well; `records_only`: all works, but failures are on record.
+    """How the cloud looked: `problem` is "" when it was well.
 
     `breach`: what must never be, however short, "" if it is not.
     """
 
-    well: bool
     problem: str = ""
-    records_only: bool = False
     breach: str = ""
 
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What the course of a fault needs of the cloud. `forget`: deletes the records of failed actions."""
-
-    look: Callable[[], Awaitable[Look]]
-    vms: Callable[[], Mapping[str, Vm]]
-    forget: Callable[[], Awaitable[object]]
+    @property
+    def well(self) -> bool:
+        return not self.problem
 
 
 @dataclass
@@ -69,14 +62,15 @@ class Conductor:
         self,
         fault: Fault,
         loop: Loop,
-        means: Means,
+        look: Callable[[], Awaitable[Look]],
+        vms: Callable[[], Mapping[str, Vm]],
         *,
         settle: float,
         limit: float,
         calm: float = CALM,
         tell: Callable[[float, str], None] = lambda at, what: None,
     ) -> None:
-        self._fault, self._loop, self._means, self._tell = fault, loop, means, tell
+        self._fault, self._loop, self._look, self._vms, self._tell = fault, loop, look, vms, tell
         self._settle, self._limit, self._calm = settle, limit, calm
         self._zero = 0.0
         self._looks: list[tuple[float, Look]] = []
@@ -117,13 +111,13 @@ class Conductor:
 
     async def carry_out(self, scene: Scene) -> Course:
         """From the blow until all is well, or the limit: then `problem` says what is not."""
-        before = await asyncio.to_thread(self._means.vms)
+        before = await asyncio.to_thread(self._vms)
         self.course.victims = await self._fault.inject(scene)
         watching = asyncio.create_task(self._look_on())
         healed = False
         try:
             while self._now() < self._limit:
-                self._watch(before, await asyncio.to_thread(self._means.vms))
+                self._watch(before, await asyncio.to_thread(self._vms))
                 calm = self._probes_steady()
                 if not healed and (calm or self._now() > _HANDS):
                     healed = True
@@ -146,20 +140,17 @@ class Conductor:
 
     async def _look_on(self) -> None:
         """Looks at the cloud while the probes are answered; never ends by itself."""
-        forgotten = False
         while True:
-            if not self._failing():
-                at = self._now()
-                look = await self._means.look()
-                self._looks.append((at, look))
-                if not look.well:
-                    self._note(look.problem)
-                if look.breach and look.breach not in self.course.breaches:
-                    self.course.breaches.append(look.breach)
-                if look.records_only and at > self._settle and not forgotten:
-                    forgotten = True
-                    self._by_hand("records of failed actions cleaned up")
-                    await self._means.forget()
+            if self._failing():
+                await asyncio.sleep(_TICK)
+                continue
+            at = self._now()
+            look = await self._look()
+            self._looks.append((at, look))
+            if not look.well:
+                self._note(look.problem)
+            if look.breach and look.breach not in self.course.breaches:
+                self.course.breaches.append(look.breach)
             await asyncio.sleep(_LOOK)
 
     def _now(self) -> float:
