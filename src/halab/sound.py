@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from halab.embedded.engine.checkpoint import Store
+from halab.embedded.engine.checkpoint import Store, salt_of
+from halab.embedded.engine.cipher import Cipher
 from halab.embedded.hypervisor import Hypervisor
 from halab.embedded.provider import ProviderError
 from halab.embedded.providers.libvirt.host import Host, api, find
@@ -48,7 +49,11 @@ def _name(resource: Mapping[str, Any]) -> str:
 
 
 def require(workspace: Workspace, *, embedded: bool) -> None:
-    """Raises StateError, KeysError or RefusedError for what an up must not build on. Nothing is changed."""
+    """Raises StateError, PassphraseError, KeysError or RefusedError for what an up must not build on.
+
+    Nothing is changed.
+    """
+    _try_passphrase(workspace)
     found, keys = expected(workspace), Keys.load(workspace.stack, workspace.state)
     anew = f"./halab down --stack {workspace.stack}, then ./halab up --stack {workspace.stack}"
     if found is not None and found.domains and keys is None:
@@ -64,6 +69,14 @@ def require(workspace: Workspace, *, embedded: bool) -> None:
                 f"{workspace.stack}: its state is lost, or a down was cut off: there is still {left[0]}"
                 f"{f' and {len(left) - 1} more' if left[1:] else ''}: {anew}"
             )
+
+
+def _try_passphrase(workspace: Workspace) -> None:
+    """Before anything is started for a state that cannot be read then."""
+    deployment = Store(workspace.checkpoint, workspace.stack, workspace.project).read() or {}
+    provider = (deployment.get("secrets_providers") or {}).get("type")
+    if provider == "passphrase" and (salt := salt_of(deployment)):
+        Cipher.open(workspace.passphrase(keep=False), salt, str(workspace.checkpoint))
 
 
 def differs(workspace: Workspace, uri: str, domains: Mapping[str, str]) -> bool:

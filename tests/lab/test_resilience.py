@@ -270,7 +270,7 @@ def test_a_damaged_state_goes_on_from_the_one_before_it(stack: Trial) -> None:
 
 def test_what_a_stack_cannot_do_without_is_missed_before_anything_is_touched(stack: Trial) -> None:
     before = stack.vms()
-    assert "passphrase does not open" in stack.run(*UP, code=1, PULUMI_CONFIG_PASSPHRASE="wrong")
+    assert "passphrase does not open" in stack.run(*UP, code=2, PULUMI_CONFIG_PASSPHRASE="wrong")
     keys, aside = stack.hypervisor.paths.keys, stack.state / "keys-aside"
     keys.rename(aside)
     said = stack.run(*UP, code=2)

@@ -123,7 +123,7 @@ def run(arguments: list[str]) -> int:
         if not _expected(error):
             raise
         _say(str(error))
-        return FAILED
+        return REFUSED if type(error).__name__ == "PassphraseError" else FAILED
 
 
 def _expected(error: Exception) -> bool:

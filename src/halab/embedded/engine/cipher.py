@@ -67,7 +67,10 @@ class Cipher:
         except PassphraseError:
             fits = False
         if not fits:
-            raise PassphraseError(f"the passphrase does not open the secrets in {where}")
+            raise PassphraseError(
+                f"the passphrase does not open the secrets in {where}: "
+                "set PULUMI_CONFIG_PASSPHRASE, or …_FILE, to the one that they were made with"
+            )
         return cipher
 
     def encrypt(self, text: str) -> str:
