@@ -111,10 +111,12 @@ class Counting:
         topology = workspace.topology
         connection = libvirt.open(self.hypervisor.uri)
         network = topology.cloud
+        # the guests have no address: the host refuses in their stead, where a silent one is waited for
+        refusing = "".join(f"<ip family='ipv4' address='{node.ip}' prefix='32'/>" for node in topology.nodes)
         connection.networkDefineXML(
             f"<network><name>{network.name}</name><bridge name='{network.bridge}' stp='off' delay='0'/>"
             "<dns enable='no'/>"
-            f"<ip address='{network.host.ip}' prefix='{network.host.network.prefixlen}'/></network>"
+            f"<ip address='{network.host.ip}' prefix='{network.host.network.prefixlen}'/>{refusing}</network>"
         ).create()
         connection.networkLookupByName(network.name).setAutostart(1)
         pool = self.pool

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,7 +36,7 @@ def tiny() -> Iterator[Counting]:
         made = Counting(Path(folder))
         try:
             made.build()
-            assert wait_for(lambda: min(made.counts().values()) > 20, 60), made.counts()
+            assert wait_for(lambda: min(made.counts().values()) > 5, 60), made.counts()
             yield made
         finally:
             assert made.hypervisor.remove() == []
@@ -76,7 +77,7 @@ def test_a_saved_cloud_runs_on_and_each_save_adds_a_layer_to_its_disks(tiny: Cou
 def test_a_restored_cloud_is_where_it_was_and_can_be_saved_again(tiny: Counting) -> None:
     save(tiny, "there")
     saved = tiny.counts()
-    assert counting_on(tiny, {node: count + 60 for node, count in saved.items()}, 60)
+    assert counting_on(tiny, {node: count + 20 for node, count in saved.items()})
     later = tiny.counts()
     restore(tiny, "there")
     back = tiny.counts()
@@ -97,27 +98,30 @@ def flip(path: Path) -> None:
         file.write(bytes([byte[0] ^ 1]))
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda folder: flip(folder / "ram" / "controller-2.save"),
-        lambda folder: os.truncate(folder / "ram" / "controller-2.save", 1000),
-        lambda folder: (folder / "state.json").unlink(),
-        lambda folder: flip(folder / "manifest.json"),
-    ],
-)
-def test_a_damaged_snapshot_is_refused_in_one_line_and_nothing_is_touched(
-    tiny: Counting, damage: Callable[[Path], object]
-) -> None:
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "a flipped bit": lambda folder: flip(folder / "ram" / "controller-2.save"),
+    "a file cut short": lambda folder: os.truncate(folder / "ram" / "controller-2.save", 1000),
+    "a file that is gone": lambda folder: (folder / "state.json").unlink(),
+    "a changed manifest": lambda folder: flip(folder / "manifest.json"),
+}
+
+
+def test_a_damaged_snapshot_is_refused_in_one_line_and_nothing_is_touched(tiny: Counting) -> None:
     save(tiny, "frail")
-    damage(store.named(tiny.state, "tiny", "frail").folder)
-    before, pids = tiny.counts(), {one.pid for one in tiny.hypervisor.processes()}
-    done = tiny.halab("snapshot", "restore", "frail", "--stack", "tiny")
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
-    assert "./halab snapshot rm frail --stack tiny" in done.stderr
-    assert {one.pid for one in tiny.hypervisor.processes()} == pids
-    assert counting_on(tiny, before)
+    folder = store.named(tiny.state, "tiny", "frail").folder
+    whole = folder.with_name("whole")
+    shutil.copytree(folder, whole)
+    for what, damage in DAMAGES.items():
+        shutil.rmtree(folder)
+        shutil.copytree(whole, folder)
+        damage(folder)
+        before, pids = tiny.counts(), {one.pid for one in tiny.hypervisor.processes()}
+        done = tiny.halab("snapshot", "restore", "frail", "--stack", "tiny")
+        assert done.returncode == 1, what
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        assert "./halab snapshot rm frail --stack tiny" in done.stderr, what
+        assert {one.pid for one in tiny.hypervisor.processes()} == pids, what
+        assert counting_on(tiny, before), what
     assert tiny.halab("snapshot", "show", "frail", "--stack", "tiny").returncode == 1
     assert tiny.halab("snapshot", "rm", "frail", "--stack", "tiny").returncode == 0
 

@@ -156,7 +156,7 @@ def show(workspace: Workspace, name: str, *, as_json: bool) -> int:
     verified = found.record.get("verified") or "never"
     console.print(
         f"{place.name}: cloud {found.cloud} of stack {found.stack}, saved {found.created}, last verified {verified}"
-        f"{'' if found.well else ', not well when it was saved'}"
+        f"{'' if found.well else ', saved as it was, its clusters not asked'}"
     )
     console.print(f"  {place.folder}")
     where = f"{found.host.domain_type}, QEMU {found.host.qemu}, {found.host.hypervisor} hypervisor"

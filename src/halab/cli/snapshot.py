@@ -38,7 +38,7 @@ def save(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it: a-z, 0-9, '.', '_', '-'.")],
     stack: options.Stack = options.DEFAULT_STACK,
     as_it_is: Annotated[
-        bool, typer.Option("--as-it-is", help="Also a cloud that is not well, to come back to its fault.")
+        bool, typer.Option("--as-it-is", help="Without asking whether it is well: to come back to a fault.")
     ] = False,
     as_json: options.Json = False,
 ) -> int:

@@ -15,7 +15,7 @@ from halab.embedded.providers.libvirt.upload import data_sections
 from halab.errors import HalabError
 from halab.workspace import write_text
 
-FORMAT = 1
+FORMAT = 2
 NAME = "manifest.json"
 _BLOCK = 256 * 1024
 _ZEROS = bytes(_BLOCK)
@@ -58,7 +58,7 @@ class Manifest:
     """`golden` is the key of a golden cloud, "" for a snapshot that was named; `root` the stack's folder when saved.
 
     `layers`: disk to the layer it was frozen as; `guests` by node; `networks`: name to definition; `pool`: definition;
-    `record`: the stack's record; `well`: whether the cloud was quorate when it was saved; `created` UTC, ISO 8601;
+    `record`: the stack's record; `well`: whether its clusters were asked, and quorate; `created` UTC, ISO 8601;
     `memory` in MiB; `files`: path in the snapshot to what it must be.
     """
 

@@ -27,26 +27,27 @@ _MIB = 1024**2
 def save(site: Site, place: Place, step: Step, say: Say, *, as_it_is: bool = False) -> Manifest:
     """The cloud goes on where it was; on any failure too, and then nothing is kept.
 
-    `as_it_is`: also one that is not well. Raises RefusedError for one that cannot be saved, LockedError, HalabError.
+    `as_it_is`: its clusters are not asked. Raises RefusedError for one that cannot be saved, LockedError, HalabError.
     """
     workspace = site.workspace
     if place.exists():
         raise RefusedError(f"snapshot {place.name} of {workspace.stack} exists: ./halab snapshot rm {place.name} first")
     with locked(site.workspace, say), site.live() as live:
-        draft = _draft(site, place, live)
-        well = _well(site, as_it_is, step, say)
+        draft = _draft(site, place, live, as_it_is)
+        if not as_it_is:
+            _refuse_unwell(site, step)
         _refuse_full(site, live, place, draft)
         with store.writing(place) as folder:
             _freeze(site, live, draft, folder, step, say)
             with step("files linked, checksums taken"):
                 _gather(site, live, draft, folder)
-                made = replace(draft, well=well, files=manifest.measure(folder, manifest.contents(folder)))
+                made = replace(draft, files=manifest.measure(folder, manifest.contents(folder)))
                 manifest.write(folder, made)
         place.touch()
     return made
 
 
-def _draft(site: Site, place: Place, live: Live) -> Manifest:
+def _draft(site: Site, place: Place, live: Live, as_it_is: bool) -> Manifest:
     """Everything about the snapshot but its files. Raises RefusedError for a cloud that cannot be saved."""
     workspace = site.workspace
     record = workspace.record()
@@ -77,7 +78,7 @@ def _draft(site: Site, place: Place, live: Live) -> Manifest:
         created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         root=str(workspace.paths.root),
         host=host.here(site.kind, domain_type),
-        well=False,
+        well=not as_it_is,
         memory=live.memory(),
         guests=found,
         layers={disk: disks.layer_of(disk, id_) for guest in found.values() for disk in guest.disks},
@@ -91,21 +92,18 @@ def name_of(xml: str) -> str:
     return etree.fromstring(xml).findtext("name") or ""
 
 
-def _well(site: Site, as_it_is: bool, step: Step, say: Say) -> bool:
+def _refuse_unwell(site: Site, step: Step) -> None:
     async def ask() -> list[str]:
         async with site.remote() as remote:
             return await guests.problems(site.workspace.topology, remote)
 
     with step("clusters asked"):
         wrong = asyncio.run(ask())
-    if wrong and not as_it_is:
+    if wrong:
         raise RefusedError(
             f"{site.workspace.stack}: not well: {'; '.join(wrong)}; ./halab status shows it, --as-it-is saves it "
             "nevertheless"
         )
-    for line in wrong:
-        say(f"saved as it is: {line}")
-    return not wrong
 
 
 def _refuse_full(site: Site, live: Live, place: Place, draft: Manifest) -> None:
