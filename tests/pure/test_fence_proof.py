@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from components.topology import Topology
+from components.cluster import fencing
+from components.topology import Topology, derive
+from components.variant import load
 from halab import crm, fence_proof
 from halab.errors import HalabError
 
@@ -28,6 +31,7 @@ class Played:
         self.boots = {node.name: 1 for node in topology.nodes}
         self.hidden: dict[str, int] = {}
         self.fenced: list[str] = []
+        self.witnesses: dict[str, str] = {}
         self.most = 0
         self.left: dict[str, int] = {}
 
@@ -37,7 +41,9 @@ class Played:
         return self.left[node]
 
     def _members_away(self) -> int:
-        return sum(left > 0 for name, left in self.hidden.items() if name.startswith("controller"))
+        """The most of any one cluster."""
+        away = {name for name, left in self.hidden.items() if left > 0}
+        return max(len(away & {node.name for node in cluster.members}) for cluster in self.topology.clusters)
 
     async def run(self, node: str, script: str) -> str:
         await asyncio.sleep(0)
@@ -45,6 +51,7 @@ class Played:
             target = script.split()[2]
             assert target != node
             self.fenced.append(target)
+            self.witnesses[target] = node
             self.hidden[target] = self.away
             self.boots[target] += 1
             self.most = max(self.most, self._members_away())
@@ -52,18 +59,20 @@ class Played:
         if self.hidden.get(node, 0) > 0 or (node == self.dead and node in self.fenced):
             self.hidden[node] = self.hidden.get(node, 1) - 1
             raise HalabError(f"{node}: no answer")
-        return self.state() if script == crm.COMMAND else f"{self.boots[node]}\n{self.jobs(node)}\n0\n"
+        return self.state(node) if script == crm.COMMAND else f"{self.boots[node]}\n{self.jobs(node)}\n0\n"
 
-    def state(self) -> str:
+    def state(self, member: str) -> str:
+        """What a member says of its cluster."""
         up = {n.name for n in self.topology.nodes if self.hidden.get(n.name, 0) <= 0}
-        cluster = self.topology.clusters[0]
+        cluster = self.topology.cluster_of(self.topology.node(member))
+        assert cluster is not None
         nodes = "".join(
             f'<node name="{n.name}" type="member" online="{str(n.name in up).lower()}"/>'
             for n in (*cluster.members, *cluster.remotes)
         )
         instances = "".join(INSTANCE.format(node=n.name, role="Promoted") for n in cluster.members if n.name in up)
         return (
-            '<pacemaker-result><summary><current_dc name="controller-1" with_quorum="true"/></summary>'
+            f'<pacemaker-result><summary><current_dc name="{cluster.members[0].name}" with_quorum="true"/></summary>'
             f"<nodes>{nodes}</nodes><resources>{RESOURCES.format(instances=instances)}</resources></pacemaker-result>"
         )
 
@@ -104,6 +113,18 @@ def test_never_more_than_one_member_is_away(collapsed: Topology) -> None:
     played = Played(collapsed, away=5)
     asyncio.run(fence_proof.prove(collapsed, played.run))
     assert played.most == 1
+
+
+def test_each_cluster_proves_its_own_side_by_side_and_is_never_short_of_two_members() -> None:
+    topology = derive(load(Path(__file__).parents[2], "segregated"))
+    played = Played(topology)
+    proofs = asyncio.run(fence_proof.prove(topology, played.run, limit=5))
+    assert [proof.problem for proof in proofs] == [""] * len(topology.nodes)
+    assert sorted(played.fenced) == sorted(node.name for node in topology.nodes)
+    assert played.most == 1
+    for cluster in topology.clusters:
+        mine = {node.name for node in fencing.targets(topology, cluster)}
+        assert {played.witnesses[name] for name in mine} <= {node.name for node in cluster.members}
 
 
 def test_the_next_member_need_not_wait_for_what_systemd_starts_but_the_one_after_it_must(collapsed: Topology) -> None:
@@ -170,7 +191,7 @@ def test_a_fencing_that_ends_no_boot_is_no_proof(collapsed: Topology) -> None:
 
 
 def test_a_node_is_not_back_before_its_instances_are(collapsed: Topology) -> None:
-    before = crm.parse(Played(collapsed).state())
+    before = crm.parse(Played(collapsed).state("controller-1"))
     slower = replace(
         before,
         resources=tuple(replace(r, role="Unpromoted") if "controller-2" in r.nodes else r for r in before.resources),
