@@ -7,10 +7,14 @@ import shutil
 
 from components.topology import Node
 from components.variant import Role
+from components.variant.problems import nearest, shown
 from halab import hypervisors
 from halab.actions import cloud
 from halab.errors import RefusedError
 from halab.workspace import Workspace
+
+#: Names that one line of a refusal lists.
+_MOST = 24
 
 
 def node(workspace: Workspace, name: str | None) -> Node:
@@ -20,7 +24,11 @@ def node(workspace: Workspace, name: str | None) -> Node:
         return next((one for one in nodes if one.role is Role.CONTROLLER), nodes[0])
     found = next((one for one in nodes if name in (one.name, one.domain, str(one.ip))), None)
     if found is None:
-        raise RefusedError(f"NODE: {name!r}: stack {workspace.stack} has {', '.join(one.name for one in nodes)}")
+        names = [one.name for one in nodes]
+        meant = nearest(name, names)
+        hint = f"did you mean {meant}? " if meant else ""
+        there = ", ".join(names if len(names) <= _MOST else [*names[:_MOST], f"… ({len(names)} in all)"])
+        raise RefusedError(f"NODE: {shown(name)}: {hint}stack {workspace.stack} has {there}")
     return found
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from components.variant.problems import nearest, shown
 from halab import cpu, engines, hypervisors, impact, sound
 from halab.actions import cloud, doctor, golden, image
 from halab.actions.interrupt import interruptible
@@ -181,11 +182,9 @@ def _targets(workspace: Workspace, until: tuple[str, ...]) -> tuple[str, ...]:
     plan = workspace.plan
     for name in until:
         if name not in plan.by_name:
-            near = [known for known in plan.by_name if name.partition("@")[0].partition(".")[0] in known][:8]
-            raise RefusedError(
-                f"--until {name}: no such step; "
-                + (f"near it: {', '.join(near)}" if near else "see ./halab graph --kind steps")
-            )
+            meant = nearest(name, plan.by_name)
+            hint = f"did you mean {meant}? " if meant else ""
+            raise RefusedError(f"--until: {shown(name)}: no such step; {hint}see ./halab graph --kind steps")
     needed = {*until, *(before for name in until for before in plan.ancestors(name))}
     stages = {plan.by_name[name].stage for name in needed}
     return (*sorted(needed | stages), "bootstrap", "fencing", workspace.stack, "urn:pulumi:**libvirt:**")

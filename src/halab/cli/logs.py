@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 def logs(
     node: Annotated[str | None, typer.Argument(help="A node's name.")] = None,
-    bundle: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a .tar.gz of everything there.")] = None,
+    bundle: Annotated[Path | None, options.output("Write a .tar.gz of everything there.")] = None,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many lines of each log.")] = 100,
     stack: options.Stack = options.DEFAULT_STACK,
 ) -> int:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,31 @@ Stack = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, for programs.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Every line that a step writes, as it comes.")]
+
+
+def _writable(context: typer.Context, parameter: typer.CallbackParam, value: Path | None) -> Path | None:
+    """Raises RefusedError for what no file can be written to, before the work whose result it is for."""
+    if value is None:
+        return None
+    from components.variant.problems import shown
+    from halab.errors import RefusedError
+
+    folder = value.absolute().parent
+    rule = ""
+    if value.is_dir():
+        rule = "a file is needed; this is a folder"
+    elif not folder.is_dir():
+        rule = f"a file in a folder that exists is needed; {shown(str(folder))} does not"
+    elif not os.access(value if value.exists() else folder, os.W_OK, effective_ids=True):
+        rule = "a file that this user may write is needed"
+    if rule:
+        raise RefusedError(f"--{parameter.name}: {shown(str(value))}: {rule}")
+    return value
+
+
+def output(teaches: str) -> Any:
+    """An option that names a file to write, checked before anything is done."""
+    return typer.Option(metavar="FILE", help=teaches, callback=_writable)
 
 
 def project() -> Path:

@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     stack: options.Stack = options.DEFAULT_STACK,
-    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML there.")] = None,
+    junit: Annotated[Path | None, options.output("Write JUnit XML there.")] = None,
     as_json: options.Json = False,
 ) -> int:
     found = options.workspace(stack)
