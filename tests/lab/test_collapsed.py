@@ -7,6 +7,7 @@ recipes, the engine, the hypervisor and the images make a cloud together.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -65,6 +66,22 @@ class Story:
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 
+    def restore(self) -> None:
+        """Every fault begins with the cloud as its up left it."""
+        self.needs("golden")
+        assert self.halab("snapshot", "restore", "golden", shown=True, limit=5 * MINUTE).returncode == 0
+
+    def token(self, stack: str = STACK) -> None:
+        """Returns when keystone has given a token through its VIP."""
+        began = time.monotonic()
+        subprocess.run(
+            [sys.executable, "-P", "-m", "halab.bench.token", stack, "120"],
+            env={**os.environ, "HALAB_PROJECT": str(ROOT), "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"},
+            check=True,
+            timeout=3 * MINUTE,
+        )
+        told(f"token through the VIP of {stack}", time.monotonic() - began)
+
     def virsh(self, *arguments: str) -> None:
         record = self.workspace.record()
         assert record is not None
@@ -101,10 +118,12 @@ def story() -> Iterator[Story]:
 
 @pytest.mark.timeout(90 * MINUTE)
 def test_up_builds_and_verifies_the_default_stack(story: Story) -> None:
-    done = story.halab("up", limit=90 * MINUTE, shown=True)
+    done = story.halab("up", "--fresh", limit=90 * MINUTE, shown=True)
     assert done.returncode == 0
     assert "efficiency" in done.stdout
     story.reached.add("up")
+    assert "keeping it as a golden cloud" in done.stdout
+    story.reached.add("golden")
 
 
 @pytest.mark.timeout(3 * MINUTE)
@@ -137,6 +156,7 @@ def test_a_second_up_changes_nothing(story: Story) -> None:
 @pytest.mark.timeout(30 * MINUTE)
 def test_the_database_survives_the_hard_loss_of_the_controller_that_owns_its_vip(story: Story) -> None:
     story.needs("up")
+    story.restore()
     owner = next(vip["owner"] for vip in story.status()["vips"] if vip["name"] == "galera")
     victim = story.topology.node(owner)
     probe = story.probe()
@@ -190,6 +210,80 @@ def test_a_bundle_of_logs_holds_no_secret(story: Story, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(10 * MINUTE)
+def test_a_saved_cloud_comes_back_as_it_was_with_no_fence_and_no_failed_action(story: Story) -> None:
+    story.restore()
+    saved = story.halab("snapshot", "save", "lab", "--json", limit=3 * MINUTE)
+    assert saved.returncode == 0
+    print(f"[lab] save: {json.loads(saved.stdout)['seconds']} s (goal: 20 s)")
+    try:
+        assert story.halab("snapshot", "show", "lab").returncode == 0
+        began = time.monotonic()
+        assert story.halab("snapshot", "restore", "lab", limit=3 * MINUTE, shown=True).returncode == 0
+        story.token()
+        took = time.monotonic() - began
+        told("restore to a token (goal: 15 s)", took)
+        assert took < 90
+        state = story.status()
+        assert state["well"], json.dumps(state, indent=1)
+        preview = story.halab("preview", "--json")
+        assert json.loads(preview.stdout)["changes"].keys() <= {"same"}
+    finally:
+        assert story.halab("snapshot", "rm", "lab").returncode == 0
+    story.reached.add("snapshot")
+
+
+@pytest.mark.timeout(10 * MINUTE)
+def test_after_a_down_an_up_of_the_same_brings_the_golden_cloud_back(story: Story) -> None:
+    story.needs("golden")
+    down = story.halab("down", limit=5 * MINUTE, shown=True)
+    assert down.returncode == 0
+    assert "kept: golden-" in down.stdout
+    began = time.monotonic()
+    done = story.halab("up", "--json", limit=5 * MINUTE)
+    assert done.returncode == 0
+    story.token()
+    took = time.monotonic() - began
+    told("up from a golden cloud, to a token", took)
+    assert took < 120
+    document = json.loads(done.stdout)
+    assert document["golden"]["from"]
+    assert document["changed"] is False
+    assert story.halab("verify", limit=5 * MINUTE, shown=True).returncode == 0
+
+
+@pytest.mark.timeout(15 * MINUTE)
+def test_a_fork_lives_beside_its_original_and_what_happens_to_it_stays_there(story: Story) -> None:
+    story.needs("golden")
+    name = f"fork-{os.getpid()}"
+    file = ROOT / "stacks" / f"Pulumi.{name}.yaml"
+    try:
+        began = time.monotonic()
+        # two clouds take more than a small host has, should all their VMs ever use all their memory
+        assert story.halab("fork", STACK, name, "--overcommit", limit=5 * MINUTE, shown=True).returncode == 0
+        story.token(name)
+        told("fork to a token (goal: 20 s)", time.monotonic() - began)
+        story.token()
+        preview = story.halab("preview", "--json", "--stack", name)
+        assert json.loads(preview.stdout)["changes"].keys() <= {"same"}
+        copy, original, victim = Hypervisor(name, state_folder()), _machines(STACK), story.topology.nodes[0].domain
+        subprocess.run(["virsh", "--quiet", "-c", copy.uri, "destroy", victim], check=True)
+        killed = time.monotonic()
+        while victim not in _machines(name):
+            assert time.monotonic() < killed + 5 * MINUTE, f"{victim} of the fork was not fenced back"
+            time.sleep(1)
+        told(f"{victim} of the fork fenced and on again", time.monotonic() - killed)
+        assert _machines(STACK) == original
+        assert story.halab("down", "--stack", name, limit=5 * MINUTE).returncode == 0
+        story.token()
+        state = story.status()
+        assert state["well"], json.dumps(state, indent=1)
+        assert _machines(STACK) == original
+    finally:
+        story.halab("down", "--stack", name, limit=5 * MINUTE)
+        file.unlink(missing_ok=True)
+
+
+@pytest.mark.timeout(10 * MINUTE)
 def test_down_leaves_nothing(story: Story) -> None:
     done = story.halab("down", limit=10 * MINUTE, shown=True)
     assert done.returncode == 0, done.stdout
@@ -199,6 +293,12 @@ def test_down_leaves_nothing(story: Story) -> None:
     bridges = [network.bridge for network in story.topology.networks if Path("/sys/class/net", network.bridge).exists()]
     assert bridges == []
     assert story.halab("down").returncode == 0, "a second down has nothing to do"
+
+
+def _machines(stack: str) -> dict[str, int]:
+    """The VMs that run on a stack's embedded hypervisor: libvirt name to qemu's pid."""
+    processes = Hypervisor(stack, state_folder()).processes()
+    return {one.role.removeprefix("qemu:"): one.pid for one in processes if one.role.startswith("qemu:")}
 
 
 def _greetings(probe: subprocess.Popen[str], wanted: int) -> bool:
