@@ -139,8 +139,8 @@ def steps(topology: Topology) -> tuple[Step, ...]:
 
 
 def _memberships(nodes: tuple[Node, ...]) -> Iterable[Step]:
-    """`rabbitmq.member@N` answers for the member before N: that one is in the cluster, and before it is rebuilt the
-    cluster forgets it, for a member that comes back without its data is refused as one that says something else."""
+    """`rabbitmq.member@N` answers for the member before N: one that is rebuilt is waited for. It is undone before the
+    member stands by, so that it is not the one to forget it: a member that still runs would be started again."""
     for member, witness in zip(nodes, (*nodes[1:], nodes[0]), strict=True):
         yield Step(
             name=on(RECIPE, "member", witness.name),

@@ -10,9 +10,10 @@ configure() {
     say "rabbitmq: configured"
 }
 
-# MEMBER is about to be rebuilt, empty. Best effort: in a cluster that goes as a whole nobody needs to forget anybody.
+# MEMBER is about to be rebuilt, empty; where Pacemaker rules, it stands by and its RabbitMQ is stopped by now. Best
+# effort: in a cluster that goes as a whole nobody needs to forget anybody.
 configure_down() {
-    if speaks_amqp "$MEMBER"; then
+    if (speaks_amqp "$MEMBER"); then
         rabbitmqctl --node "rabbit@$MEMBER" stop_app || printf 'rabbit@%s does not stop\n' "$MEMBER"
     fi
     if rabbitmqctl forget_cluster_node "rabbit@$MEMBER"; then
@@ -65,18 +66,4 @@ ready() {
 member() {
     joined
     say "rabbitmq: ${MEMBERS%%/*} is in the cluster"
-}
-
-# It may be down already; a member that runs is not forgotten.
-member_down() {
-    local node=rabbit@${MEMBERS%%/*}
-    if ! grep -q "$node\b" "/var/lib/rabbitmq/mnesia/rabbit@$HOSTNAME/cluster_nodes.config"; then
-        say "rabbitmq: $node is in no cluster"
-        return
-    fi
-    if (speaks_amqp "${MEMBERS##*/}"); then
-        rabbitmqctl --quiet --node "$node" stop_app || printf '%s does not stop\n' "$node"
-    fi
-    rabbitmqctl --quiet forget_cluster_node "$node" || fail "the cluster did not forget $node; see $HALAB_LOG/$HALAB_STEP.log"
-    say "rabbitmq: $node forgotten"
 }

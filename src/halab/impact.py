@@ -11,7 +11,7 @@ from halab.labels import name_of, type_of
 
 _DOMAIN = "libvirt:index/domain:Domain"
 _COMMAND = "command:remote:Command"
-#: Services whose members vote; the third votes of `garbd` count for Galera.
+#: Services whose members vote.
 _VOTING = (Service.GALERA, Service.RABBITMQ)
 #: Services with what nobody else has a copy of.
 _KEEPERS = {Service.NFS: "the images of glance"}
@@ -88,9 +88,9 @@ def _cluster(cluster: Cluster, change: Change) -> Iterator[str]:
 
 
 def _votes(topology: Topology, service: Service, change: Change) -> Iterator[str]:
-    nodes = [node.name for node in topology.running(service)]
-    arbiters = [node.name for node in topology.running(Service.GARBD)] if service is Service.GALERA else []
-    yield from _group(str(service), [*nodes, *arbiters], len(nodes), _removed(topology, change, nodes), change)
+    keepers = [node.name for node in topology.running(service)]
+    voters = [node.name for node in topology.voters(service)]
+    yield from _group(str(service), voters, len(keepers), _removed(topology, change, keepers), change)
 
 
 def _group(what: str, voters: Sequence[str], keepers: int, gone: Sequence[str], change: Change) -> Iterator[str]:
@@ -174,9 +174,7 @@ def short_of_votes(topology: Topology, node: str, well: Mapping[str, frozenset[s
         if one.cluster == cluster.name and one.membership is Membership.FULL
     ]
     for service in _VOTING:
-        voters = [n.name for n in topology.running(service)]
-        if service is Service.GALERA:
-            voters += [n.name for n in topology.running(Service.GARBD)]
+        voters = [voter.name for voter in topology.voters(service)]
         if node in voters:
             groups.append((str(service), str(service), voters))
     for what, key, voters in groups:

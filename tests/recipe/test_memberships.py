@@ -29,6 +29,14 @@ def test_each_member_has_one_witness_that_is_another_member(stack: str, service:
 
 @pytest.mark.parametrize("stack", STACKS)
 def test_the_queues_cluster_forgets_a_member_before_it_is_rebuilt(stack: str) -> None:
-    steps = [step for step in plan(derive(load(PROJECT, stack))).steps if step.name.startswith("rabbitmq.member@")]
-    assert steps
-    assert all("member_down" in step.recipe.actions() for step in steps)
+    topology = derive(load(PROJECT, stack))
+    steps = [step for step in plan(topology).steps if step.members and step.stage == Service.RABBITMQ]
+    forget = [step for step in steps if f"{step.action}_down" in step.recipe.actions()]
+    assert sorted(name for step in forget for name in step.members) == sorted(
+        node.name for node in topology.voters(Service.RABBITMQ)
+    )
+    # undone in the reverse of their order: what has the member stand by is after what forgets it
+    for step in forget:
+        for admission in plan(topology).steps:
+            if admission.name.startswith("pacemaker.admit@") and admission.members == step.members:
+                assert step.name in plan(topology).ancestors(admission.name)

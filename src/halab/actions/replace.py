@@ -7,7 +7,8 @@ import sys
 import typer
 from rich.text import Text
 
-from components.topology import Node
+from components.topology import TIE_BREAKERS, Node, Topology
+from components.variant import Service
 from halab import engines, impact
 from halab.actions import cloud, preview, ssh, up
 from halab.actions import status as status_action
@@ -52,21 +53,34 @@ def run(workspace: Workspace, name: str, *, engine: engines.Asked, yes: bool, ve
 def refusals(workspace: Workspace, node: Node, report: Report) -> list[str]:
     """Why the node cannot go now, a line each."""
     topology = workspace.topology
-    well: dict[str, frozenset[str]] = {
-        service.service: frozenset(member.node for member in service.members if member.well)
-        for service in report.services
-    }
-    online = frozenset(line.name for line in report.nodes if line.cluster == "online")
-    for cluster in topology.clusters:
-        well[cluster.name] = online & {member.name for member in cluster.members}
-    arbiters = well.get("garbd", frozenset())
-    well["galera"] = well.get("galera", frozenset()) | arbiters
-    found = impact.short_of_votes(topology, node.name, well)
+    found = impact.short_of_votes(topology, node.name, working(topology, report))
     if found:
         found.append("mend the others first: ./halab status")
     if alone := impact.lonely(topology, node.name):
         found.append(f"{alone}: a new one begins empty; ./halab down and up make all of it anew")
     return found
+
+
+def working(topology: Topology, report: Report) -> dict[str, frozenset[str]]:
+    """Who has a vote that counts now, by cluster's or service's name. A cluster that lacks a member is not well as a
+    whole, while its members may well be."""
+    lines = {line.service: line.members for line in report.services}
+    online = frozenset(line.name for line in report.nodes if line.cluster == "online")
+    found = {cluster.name: online & {one.name for one in cluster.members} for cluster in topology.clusters}
+    found[Service.GALERA] = frozenset(one.node for one in lines.get(Service.GALERA, ()) if one.state == "Synced")
+    majority = impact.quorum(len(topology.voters(Service.RABBITMQ)))
+    found[Service.RABBITMQ] = frozenset(
+        one.node for one in lines.get(Service.RABBITMQ, ()) if _peers(one.state) + 1 >= majority
+    )
+    for vote, service in TIE_BREAKERS.items():
+        found[service] |= {one.node for one in lines.get(vote, ()) if one.well}
+    return found
+
+
+def _peers(state: str) -> int:
+    """Of "1 of 2 peers"; -1 for one that does not even listen."""
+    number, _, rest = state.partition(" of ")
+    return int(number) if rest and number.isdigit() else -1
 
 
 def scope(workspace: Workspace, node: Node) -> tuple[str, ...]:
