@@ -41,15 +41,21 @@ def test_a_question_under_way_at_the_fault_counts_from_the_fault() -> None:
 
 
 def test_a_summary_tells_the_longest_outage_the_total_and_both_latencies() -> None:
-    found = summary(recorded("....xx...xxx..."), until=6.0)
+    found = summary(recorded("....xx...xxx..."), since=-2, until=6.0)
     assert (found.outage, found.total, found.failures, found.over) == (1.5, 2.5, 5, True)
     assert found.asked == 11
     assert (found.before.median, found.during.worst) == (0.1, 0.1)
 
 
 def test_an_outage_that_is_not_over_lasted_until_the_end_of_the_watch() -> None:
-    found = summary(recorded("....xxxx"), until=10.0)
+    found = summary(recorded("....xxxx"), since=-2, until=10.0)
     assert (found.outage, found.over) == (10.0, False)
+
+
+def test_what_failed_before_the_calm_is_no_outage_of_the_fault() -> None:
+    found = summary(recorded("x.......xx....", first=-4.0), since=-3.0, until=5.0)
+    assert [(one.start, one.end) for one in found.outages] == [(0.0, 1.0)]
+    assert found.failures == 2
 
 
 def test_without_any_answer_there_is_no_latency() -> None:

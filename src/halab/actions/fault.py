@@ -235,7 +235,7 @@ class _Run:
         await conductor.calm()
         done = await conductor.carry_out(scene)
         samples = loop.samples(conductor.zero)
-        return done, {name: summary(found, done.ended) for name, found in samples.items()}
+        return done, {name: summary(found, -course.CALM, done.ended) for name, found in samples.items()}
 
     async def _scene(self, remote: Remote, conductor: Conductor) -> Scene:
         """Raises HalabError for a cloud that is not well."""

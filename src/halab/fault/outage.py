@@ -93,8 +93,10 @@ class ProbeSummary:
     during: Latency
 
 
-def summary(samples: Sequence[Sample], until: float) -> ProbeSummary:
-    """`until`: when the watch ended, seconds after the fault; an outage that is not over lasted until then."""
+def summary(samples: Iterable[Sample], since: float, until: float) -> ProbeSummary:
+    """`since`: when the calm before the fault began (negative); what was before that says nothing of the cloud.
+    `until`: when the watch ended; an outage that is not over lasted until then."""
+    samples = [sample for sample in samples if sample.at >= since]
     found = outages(samples)
     after = [sample for sample in samples if sample.at >= 0]
     lengths = [one.seconds(until) for one in found]
