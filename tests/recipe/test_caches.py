@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from components.plan import plan
+from components.cluster import constraints
+from components.plan import managed, plan
 from components.topology import Topology, derive
 from components.variant import CacheScope, Service, load
 
@@ -44,6 +45,17 @@ def test_an_api_uses_every_cache_or_its_own_nodes_alone(service: str, scope: Cac
     assert set(nodes) == {node.name for node in topology.running(Service(service))}
     for node, used in nodes.items():
         assert used == (caches if scope is CacheScope.SHARED else {str(topology.node(node).ip)})
+
+
+@pytest.mark.parametrize("scope", CacheScope)
+def test_keystone_runs_where_its_cache_does_if_that_is_its_own(scope: CacheScope) -> None:
+    topology = derive(replace(load(PROJECT, "cloned"), cache=scope))
+    (found,) = constraints.of(topology, managed(topology))
+    pairs = {(one.resource, one.with_) for one in found.colocations}
+    assert (("keystone-clone", "memcached-clone") in pairs) is (scope is CacheScope.LOCAL)
+    orders = {(one.first, one.then, one.action, one.kind) for one in found.orders}
+    assert ("galera-clone", "keystone-clone", "promote", "Mandatory") in orders
+    assert {then for first, then, *_ in orders if first == "keystone-clone"} == {"glance-clone", "placement-clone"}
 
 
 def test_a_placement_that_pacemaker_starts_waits_for_its_tables() -> None:
