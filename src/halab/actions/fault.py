@@ -42,6 +42,8 @@ PROBE_LIMIT = {"kvm": 2.0, "qemu": 5.0}
 _LOGIN = 120.0
 #: The longest that a service's own monitor waits between two looks (components/services/*.py), seconds.
 _MONITOR = 45.0
+#: How often a recovery is tried, and seconds between two tries: emulated nodes boot for minutes.
+_RECOVERIES, _RECOVERY_PAUSE = 20, 20.0
 _USER = "halab_fault"
 _MAKE = """mysql <<SQL
 DROP DATABASE IF EXISTS $user;
@@ -280,7 +282,16 @@ class _Run:
             await remote.run(cluster.members[0].name, "crm_resource --cleanup >/dev/null 2>&1\n")
 
     async def _recover(self) -> None:
-        raise HalabError("all nodes are on again; no cluster manages them: ./halab recover")
+        """Again and again, as a person would, until the nodes that boot answer. Raises HalabError at the limit."""
+        command = [str(self._workspace.project / "halab"), "recover", "--stack", self._workspace.stack]
+        for _ in range(_RECOVERIES):
+            tried = await asyncio.create_subprocess_exec(
+                *command, stdin=asyncio.subprocess.DEVNULL, stdout=sys.stderr, stderr=sys.stderr
+            )
+            if await tried.wait() == 0:
+                return
+            await asyncio.sleep(_RECOVERY_PAUSE)
+        raise HalabError(f"{self._workspace.stack}: ./halab recover failed {_RECOVERIES} times; it said why above")
 
     async def _checks(self, remote: Remote) -> tuple[Mapping[str, object], ...]:
         """What is too dear to ask every half second: a quorum queue through each RabbitMQ, Galera on each node."""
