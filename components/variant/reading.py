@@ -200,7 +200,8 @@ def _bytes(path: FilePath, source: str, name: str) -> bytes:
             raise StackError(source, [f"{status.st_size} bytes: {rule}; stacks/Pulumi.collapsed.yaml has a thousand"])
         return path.read_bytes()
     except FileNotFoundError:
-        known = sorted(p.name.removeprefix("Pulumi.").removesuffix(".yaml") for p in path.parent.glob("Pulumi.*.yaml"))
+        names = (one.name.removeprefix("Pulumi.").removesuffix(".yaml") for one in path.parent.glob("Pulumi.*.yaml"))
+        known = sorted(filter(STACK_NAME.fullmatch, names))
         meant = nearest(name, known)
         hint = f"did you mean {meant}? " if meant else ""
         there = f"{hint}there are: {', '.join(known)}" if known else f"there is none in {shown(str(path.parent))}"

@@ -218,6 +218,20 @@ def test_a_passphrase_that_comes_through_a_pipe_is_not_taken_out_of_it() -> None
         assert pipe.read() == b"secret\n"
 
 
+@pytest.mark.parametrize("command", [["list"], ["prune"], ["preview", "--model"]], ids=" ".join)
+def test_other_stacks_bad_files_stand_in_nobody_s_way(
+    command: list[str], place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = place.project / "stacks"
+    (folder / "Pulumi.bytes.yaml").write_bytes(b"\xff\x00")
+    (folder / "Pulumi.folder.yaml").mkdir()
+    os.mkfifo(folder / "Pulumi.pipe.yaml")
+    (folder / "Pulumi.\x1b[31m.yaml").write_text("x")
+    assert run(command) == 0
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out + said.err
+
+
 def test_help_is_there_whatever_the_settings_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HALAB_STATE", "/proc/version")
     assert run(["up", "--help"]) == 0

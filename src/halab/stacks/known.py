@@ -11,6 +11,7 @@ from pathlib import Path
 
 from components.topology import Topology
 from components.variant import StackError
+from components.variant.keys import STACK_NAME
 from halab.embedded.engine.lock import held
 from halab.embedded.hypervisor.paths import HypervisorError, state_folder
 from halab.stacks.claims import EMBEDDED, Claim
@@ -90,6 +91,7 @@ def known(project: Path, processes: Iterable[Running], state: Path | None = None
     return [
         _known(project, state, name, files.get(name) if state == own else None, processes)
         for state, name in sorted(names, key=lambda one: (one[0] != own, one[1], one[0]))
+        if STACK_NAME.fullmatch(name)
     ]
 
 
