@@ -121,8 +121,7 @@ class Conductor:
                 calm = self._probes_steady()
                 if not healed and (calm or self._now() > _HANDS):
                     healed = True
-                    if self._fault.heal is not None and (told := await self._fault.heal(scene, self.course.victims)):
-                        self._by_hand(told)
+                    await self._heal(scene)
                 if watching.done():
                     watching.result()
                 if calm and self._is_well():
@@ -137,6 +136,15 @@ class Conductor:
         seen = f"not answered: {', '.join(failing)}" if failing else last
         self.course.problem = f"waited {self._limit:.0f} s for all to be well; seen: {seen}"
         return self.course
+
+    async def _heal(self, scene: Scene) -> None:
+        if self._fault.heal is None:
+            return
+        try:
+            if told := await self._fault.heal(scene, self.course.victims):
+                self._by_hand(told)
+        except HalabError as error:
+            self._note(f"by hand, in vain: {error}")
 
     async def _look_on(self) -> None:
         """Looks at the cloud while the probes are answered; never ends by itself."""
