@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from components.variant import TIERS, Membership, Role, Service, Stack, VipLayout, VipManager, image
 
-#: First host of each role's block in the cloud network; blocks never overlap (variant._ROLE_DEFAULTS bounds counts).
+#: First host of each role's block in the cloud network; blocks never overlap (variant/keys.py bounds counts).
 _BLOCKS = {
     Role.CONTROLLER: 64,
     Role.LOADBALANCER: 96,
