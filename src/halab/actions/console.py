@@ -17,7 +17,9 @@ from halab.workspace import Workspace
 
 #: Where a libvirtd that is not our own has its console logs.
 _SYSTEM = Path("/var/log/libvirt")
-_CONTROL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[()][0-9A-B]|[=>78cDEHM])|[\x00-\x08\x0b-\x1f\x7f]")
+_CONTROL = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][0-9A-B]|[=>78cDEHM])|[\x00-\x08\x0b-\x1f\x7f]"
+)
 
 
 def run(workspace: Workspace, name: str | None, *, log: bool, lines: int, force: bool) -> int:

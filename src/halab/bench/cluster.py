@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -125,15 +126,21 @@ def _pcs(
     """The time from `pcs host auth` on; what halab has on the nodes besides pcs is there before."""
     # on stdin and in the script's environment only; it goes with the VMs
     password = secrets.token_urlsafe(18)
-    for node in cluster.members:
-        theirs = steps.by_name[f"{corosync.RECIPE.name}.start@{node.name}"]
-        _on(lab, node.name, "prepare", {**theirs.env, "PASSWORD": password}, files(theirs))
+    members = [node.name for node in cluster.members]
+    theirs = [steps.by_name[f"{corosync.RECIPE.name}.start@{name}"] for name in members]
+    with ThreadPoolExecutor(len(members)) as pool:
+        prepared = [
+            pool.submit(_on, lab, step.node, "prepare", {**step.env, "PASSWORD": password}, files(step))
+            for step in theirs
+        ]
+        for one in prepared:
+            one.result()
     nodes = " ".join(f"{node.name} addr={node.ip}" for node in cluster.members)
     token = lab.topology.stack.timers.token
     lines = [pcs.setup(f"{lab.stack}-{cluster.name}", cluster, token), *commands]
     listed = File(_COMMANDS, "".join("\t".join(line) + "\n" for line in lines), mode=0o600)
     env = {"NODES": nodes, "PASSWORD": password, "COMMANDS": _COMMANDS}
-    seconds = _on(lab, cluster.members[0].name, "build", env, [listed])
+    seconds = _on(lab, members[0], "build", env, [listed])
     return seconds + _settle(lab, cluster, wanted)
 
 

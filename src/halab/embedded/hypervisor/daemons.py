@@ -98,8 +98,8 @@ def lay_out(paths: Paths) -> None:
         folder.mkdir(exist_ok=True)
         # qemu walks through lib and pool as an unprivileged user
         folder.chmod(0o700 if folder in {paths.keys, paths.fence} else 0o711 if folder == paths.pool else 0o755)
-    # folders that libvirt's packages bring and it does not make: MAC tables of networks, logs of VMs
-    for folder in (paths.lib / "dnsmasq", paths.log / "qemu"):
+    # folders that packages bring and libvirt does not make: MAC tables of networks, logs of VMs, locks of consoles
+    for folder in (paths.lib / "dnsmasq", paths.log / "qemu", paths.run / "lock"):
         folder.mkdir(exist_ok=True)
     paths.cache.mkdir(parents=True, exist_ok=True)
     for name, text in {
