@@ -29,11 +29,12 @@ def release() -> tuple[int, ...]:
 SHUFFLES = release() < (3, 0)
 
 
-def clusters() -> Iterator[object]:
+def clusters(with_remotes: bool = False) -> Iterator[object]:
     for name in ("collapsed", "cloned", "segregated"):
         topology = derive(load(PROJECT, name))
         for cluster in topology.clusters:
-            yield pytest.param(topology, cluster, id=f"{name}-{cluster.name}")
+            if cluster.remotes or not with_remotes:
+                yield pytest.param(topology, cluster, id=f"{name}-{cluster.name}")
 
 
 every_cluster = pytest.mark.parametrize(("topology", "cluster"), list(clusters()))
@@ -100,12 +101,10 @@ def test_a_minority_fences_nobody_and_lets_go_of_everything(
     assert left == set()
 
 
-@every_cluster
+@pytest.mark.parametrize(("topology", "cluster"), list(clusters(with_remotes=True)))
 def test_a_lost_remote_node_is_fenced_and_nothing_else_moves(
     topology: Topology, cluster: Cluster, tmp_path: Path
 ) -> None:
-    if not cluster.remotes:
-        pytest.skip("no pacemaker_remote node in this cluster")
     simulation = Simulation(topology, cluster, tmp_path)
     remote = cluster.remotes[0].name
     (host,) = simulation.running()[remote]
