@@ -74,11 +74,11 @@ class Hypervisor:
             raise HypervisorError(
                 f"the embedded hypervisor of stack {self.paths.stack} needs root: run as root, or use a system libvirtd"
             )
-        with self._locked():
+        with self._locked() as lock:
             self._end_orphans()
             self._forget_earlier_boot()
             lay_out(self.paths)
-            holder = self._held()
+            holder = self._held(lock)
             restarted = self._serve(holder)
             if fence is not None:
                 self.fence.configure(fence)
@@ -208,7 +208,7 @@ class Hypervisor:
             f"process {one.pid} ({one.role}) still uses the stack's network namespace" for one in strangers
         ]
 
-    def _held(self) -> Process:
+    def _held(self, lock: int) -> Process:
         """The holder, new when it was dead; its network namespace is that of whatever of the stack still lives."""
         processes = self.processes()
         holder = _role(processes, "holder")
@@ -216,7 +216,7 @@ class Hypervisor:
             if not processes:
                 self._forget_autostarts()
             kvm = virt_type(self.paths.root.parent.parent).kvm if self.kvm is None else self.kvm
-            hold(self.paths, processes[0] if processes else None, kvm=kvm, gid=qemu_gid())
+            hold(self.paths, processes[0] if processes else None, kvm=kvm, gid=qemu_gid(), lock=lock)
             wait_for(lambda: _role(self.processes(), "holder") is not None, 5.0)
             holder = self._holder()
         self._record(holder)
@@ -303,13 +303,13 @@ class Hypervisor:
         return netns if record.get("boot") == _boot_id() and isinstance(netns, int) else None
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[int]:
         """One command at a time starts or stops a stack; the lock goes with the process that held it."""
         self.paths.lock.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(self.paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
+            yield fd
         finally:
             os.close(fd)
 

@@ -1,9 +1,10 @@
 #!/bin/sh
 # The first program in a stack's mount namespace: binds the stack's folders, leaves the holder behind.
 # HALAB_ROOT: the stack's folder; HALAB_CACHE: what libvirt knows of qemu, common to all stacks;
-# HALAB_HOLDER: the name the holder has in ps; HALAB_KVM: yes or no; HALAB_QEMU_GID: the group qemu runs as.
+# HALAB_HOLDER: the name the holder has in ps; HALAB_KVM: yes or no; HALAB_QEMU_GID: the group qemu runs as;
+# HALAB_LOCK: the descriptor of the stack's lock, which is held as long as this runs and not by the holder.
 set -eu
-: "${HALAB_ROOT:?}" "${HALAB_CACHE:?}" "${HALAB_HOLDER:?}" "${HALAB_KVM:?}" "${HALAB_QEMU_GID:?}"
+: "${HALAB_ROOT:?}" "${HALAB_CACHE:?}" "${HALAB_HOLDER:?}" "${HALAB_KVM:?}" "${HALAB_QEMU_GID:?}" "${HALAB_LOCK:?}"
 
 # libvirt sets bridges up through /sys/class/net, and a sysfs shows the network namespace it was mounted in
 mkdir -p "$HALAB_ROOT/run/.sys"
@@ -54,5 +55,6 @@ ip link set lo up
 # last: this is what a member of the stack is known by
 bind "$HALAB_ROOT/run" /run
 
-# shellcheck disable=SC2016 # $1 is the inner shell's
-setsid --fork bash -c 'exec -a "$1" sleep infinity' sh "$HALAB_HOLDER" </dev/null >/dev/null 2>&1
+# shellcheck disable=SC2016 # $1 and $2 are the inner shell's
+setsid --fork bash -c 'lock=$2; exec {lock}>&-; exec -a "$1" sleep infinity' sh "$HALAB_HOLDER" "$HALAB_LOCK" \
+    </dev/null >/dev/null 2>&1

@@ -19,11 +19,12 @@ def inside(process: Process) -> list[str]:
     return ["nsenter", "--target", str(process.pid), "--mount", "--net", "--"]
 
 
-def hold(paths: Paths, neighbour: Process | None, *, kvm: bool, gid: int) -> None:
+def hold(paths: Paths, neighbour: Process | None, *, kvm: bool, gid: int, lock: int) -> None:
     """Start a holder: in the network namespace of `neighbour`, else in a new one; always with a mount namespace new.
 
     Several mount namespaces of a stack differ in nothing: each binds the same folders. `kvm`: whether /dev/kvm is for
-    qemu to use; `gid`: the group qemu runs as.
+    qemu to use; `gid`: the group qemu runs as. `lock`: a locked file that stays locked until all is made, also when
+    this process dies.
     """
     before = ["nsenter", "--target", str(neighbour.pid), "--net", "--"] if neighbour else []
     fresh = [] if neighbour else ["--net"]
@@ -37,10 +38,18 @@ def hold(paths: Paths, neighbour: Process | None, *, kvm: bool, gid: int) -> Non
         "HALAB_HOLDER": f"halab-stack-{paths.stack}",
         "HALAB_KVM": "yes" if kvm else "no",
         "HALAB_QEMU_GID": str(gid),
+        "HALAB_LOCK": str(lock),
     }
     with log.open("wb") as out:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment, cwd="/", check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=environment,
+            cwd="/",
+            check=False,
+            pass_fds=(lock,),
         )
     if done.returncode:
         raise HypervisorError(f"namespaces of stack {paths.stack} not made: {tail(log)}")
