@@ -73,7 +73,7 @@ def is_secret(key: str) -> bool:
     return _SECRET.search(key) is not None
 
 
-def shown(value: object) -> str:
+def shown(value: object, longest: int = 60) -> str:
     """A value as its file would have it: short, on one line, with nothing a terminal obeys, and no private key."""
     if value is None:
         return "nothing"
@@ -89,7 +89,7 @@ def shown(value: object) -> str:
     if "-----BEGIN" in text:
         return "***"
     text = _LOGIN.sub(r"://\1:***@", text)
-    short = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    short = text if len(text) <= longest else f"{text[:longest]}…"
     # What Python finds unprintable is what could move a cursor or turn the line around.
     return repr(short) if isinstance(value, str) else short
 

@@ -25,17 +25,18 @@ def _problems(given: Mapping[str, str]) -> Iterator[Problem]:
         if name in given:
             rule = _folder(given[name]) or (_state(Path(given[name]).absolute()) if name == "HALAB_STATE" else "")
             if rule:
-                yield Problem((name,), shown(given[name]), rule)
+                yield Problem((name,), shown(given[name], 200), rule)
     project = given.get("HALAB_PROJECT")
     if project and not (Path(project) / "stacks").is_dir():
         rule = "the folder of a checkout is needed, with stacks/ in it; leave it out for the one ./halab is in"
-        yield Problem(("HALAB_PROJECT",), shown(project), rule)
+        yield Problem(("HALAB_PROJECT",), shown(project, 200), rule)
     mirror = given.get("HALAB_MIRROR")
     if mirror and _MIRROR.fullmatch(mirror) is None:
-        yield Problem(("HALAB_MIRROR",), shown(mirror), "the address of a Debian mirror is needed: http://…, file:/…")
+        rule = "the address of a Debian mirror is needed: http://…, file:/…"
+        yield Problem(("HALAB_MIRROR",), shown(mirror, 200), rule)
     named = given.get("PULUMI_CONFIG_PASSPHRASE_FILE")
     if named and "PULUMI_CONFIG_PASSPHRASE" not in given and (rule := _passphrase(Path(named))):
-        yield Problem(("PULUMI_CONFIG_PASSPHRASE_FILE",), shown(named), rule)
+        yield Problem(("PULUMI_CONFIG_PASSPHRASE_FILE",), shown(named, 200), rule)
 
 
 def _folder(value: str) -> str:

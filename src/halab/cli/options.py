@@ -34,11 +34,11 @@ def _writable(context: typer.Context, parameter: typer.CallbackParam, value: Pat
     if value.is_dir():
         rule = "a file is needed; this is a folder"
     elif not folder.is_dir():
-        rule = f"a file in a folder that exists is needed; {shown(str(folder))} does not"
+        rule = f"a file in a folder that exists is needed; {shown(str(folder), 200)} does not"
     elif not os.access(value if value.exists() else folder, os.W_OK, effective_ids=True):
         rule = "a file that this user may write is needed"
     if rule:
-        raise RefusedError(f"--{parameter.name}: {shown(str(value))}: {rule}")
+        raise RefusedError(f"--{parameter.name}: {shown(str(value), 200)}: {rule}")
     return value
 
 
