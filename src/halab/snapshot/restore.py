@@ -97,13 +97,14 @@ def _state(site: Site, folder: Path, found: Manifest) -> FenceConfig | None:
 async def _awake(site: Site, found: Manifest, step: Step, say: Say) -> None:
     """The guests know what time it is, and their clusters are together again."""
     async with site.remote() as remote:
-        with step("clocks set"):
-            late = await guests.set_clocks(remote, site.known(found.guests))
+        with step("clocks set, clusters quorate" if found.well else "clocks set"):
+            clocks = guests.set_clocks(remote, site.known(found.guests))
+            if found.well:
+                late, _ = await asyncio.gather(clocks, guests.wait_until_well(site.workspace.topology, remote))
+            else:
+                late = await clocks
         for problem in late.values():
             say(f"its clock is late: {problem}")
-        if found.well:
-            with step("clusters quorate, all nodes online"):
-                await guests.wait_until_well(site.workspace.topology, remote)
 
 
 def again(site: Site, cut_short: Intent, step: Step, say: Say) -> None:
