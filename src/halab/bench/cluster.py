@@ -16,7 +16,7 @@ from components.topology import Cluster
 from halab import crm
 from halab.bench import pcs
 from halab.bench.figures import Figure, Result
-from halab.bench.lab import Lab
+from halab.bench.lab import Lab, Run
 from halab.errors import HalabError
 
 DESCRIPTION = Path(__file__).with_name("cluster.yaml")
@@ -73,9 +73,10 @@ def run(lab: Lab, repeat: int, tell: Callable[[str], None]) -> list[Result]:
     configuration = document.find("configuration")
     assert configuration is not None, "every CIB has one"
     wanted = expected(configuration)
+    lines: list[str] = []
     ways: dict[str, Callable[[], float]] = {
         "halab": lambda: _halab(lab, cluster, wanted),
-        "pcs": lambda: _pcs(lab, cluster, steps, pcs.commands(configuration), wanted),
+        "pcs": lambda: _pcs(lab, cluster, steps, pcs.commands(configuration), wanted, lines),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     live: dict[str, ET.Element] = {}
@@ -96,7 +97,7 @@ def run(lab: Lab, repeat: int, tell: Callable[[str], None]) -> list[Result]:
     count = 2 + len(pcs.commands(configuration))
     theirs = Figure(f"the same by {count} pcs commands (host auth, cluster setup, …)", tuple(seconds["pcs"]))
     members = f"{len(cluster.members)} members, {sum(wanted.values())} resource instances"
-    return [Result("cluster", mine, (theirs,), (members, *_NOTES))]
+    return [Result("cluster", mine, (theirs,), (members, *_NOTES), {"pcs": lines})]
 
 
 def _until(names: Iterable[str]) -> tuple[str, ...]:
@@ -121,9 +122,17 @@ def _settle(lab: Lab, cluster: Cluster, wanted: Mapping[str, int]) -> float:
 
 
 def _pcs(
-    lab: Lab, cluster: Cluster, steps: StepGraph, commands: Iterable[pcs.Command], wanted: Mapping[str, int]
+    lab: Lab,
+    cluster: Cluster,
+    steps: StepGraph,
+    commands: Iterable[pcs.Command],
+    wanted: Mapping[str, int],
+    lines: list[str],
 ) -> float:
-    """The time from `pcs host auth` on; what halab has on the nodes besides pcs is there before."""
+    """The time from `pcs host auth` on; what halab has on the nodes besides pcs is there before.
+
+    `lines` gets what each command took.
+    """
     # on stdin and in the script's environment only; it goes with the VMs
     password = secrets.token_urlsafe(18)
     members = [node.name for node in cluster.members]
@@ -137,11 +146,12 @@ def _pcs(
             one.result()
     nodes = " ".join(f"{node.name} addr={node.ip}" for node in cluster.members)
     token = lab.topology.stack.timers.token
-    lines = [pcs.setup(f"{lab.stack}-{cluster.name}", cluster, token), *commands]
-    listed = File(_COMMANDS, "".join("\t".join(line) + "\n" for line in lines), mode=0o600)
+    typed = [pcs.setup(f"{lab.stack}-{cluster.name}", cluster, token), *commands]
+    listed = File(_COMMANDS, "".join("\t".join(words) + "\n" for words in typed), mode=0o600)
     env = {"NODES": nodes, "PASSWORD": password, "COMMANDS": _COMMANDS}
-    seconds = _on(lab, members[0], "build", env, [listed])
-    return seconds + _settle(lab, cluster, wanted)
+    built = _on(lab, members[0], "build", env, [listed])
+    lines += built.stdout.splitlines()
+    return built.seconds + _settle(lab, cluster, wanted)
 
 
 def files(step: Step) -> list[File]:
@@ -149,9 +159,9 @@ def files(step: Step) -> list[File]:
     return [file for file in step.files if file.path.startswith(("/usr/lib/ocf/", "/etc/systemd/"))]
 
 
-def _on(lab: Lab, node: str, action: str, env: Mapping[str, str], files: Iterable[File]) -> float:
+def _on(lab: Lab, node: str, action: str, env: Mapping[str, str], files: Iterable[File]) -> Run:
     script = _RECIPE.script(f"bench.{action}", env, files)
-    return lab.run("ssh", node, "--", "bash", "-s", action, stdin=script).seconds
+    return lab.run("ssh", node, "--", "bash", "-s", action, stdin=script)
 
 
 def _live(lab: Lab, cluster: Cluster) -> ET.Element:

@@ -20,16 +20,14 @@ answers() { curl -skS -o /dev/null --max-time 20 https://localhost:2224/; }
 one() {
     local begun=${EPOCHREALTIME/[.,]/}
     pcs "$@" || fail "pcs $1 $2 ${3:-} ended with $?; see $HALAB_LOG/$HALAB_STEP.log"
-    printf '%d ms: pcs %s\n' $(((${EPOCHREALTIME/[.,]/} - begun) / 1000)) "$*"
+    say "$(((${EPOCHREALTIME/[.,]/} - begun) / 1000)) ms: pcs $*"
 }
 
 build() {
-    local words count=1
+    local words
     # shellcheck disable=SC2086
     one host auth $NODES -u hacluster <<<"$PASSWORD"
     while IFS=$'\t' read -ra words <&5; do
         one "${words[@]}" </dev/null
-        count=$((count + 1))
     done 5<"$COMMANDS"
-    say "$count"
 }
