@@ -1,4 +1,4 @@
-"""A bad stack file that `pulumi preview` reads without ./halab is refused in the same lines, before it asks for a thing."""
+"""A bad stack file that `pulumi preview` reads itself is refused in the same lines, before anything is asked for."""
 
 from __future__ import annotations
 
