@@ -137,7 +137,7 @@ class Trial:
         there = inventory.known(self.checkpoint)
         assert inventory.real(self.hypervisor) == there
         # an image, its kernel and initrd; a disk and a seed for each VM
-        wanted = {"pool": 1, "network": 1, "volume": 3 + 2 * len(ALL), "domain": len(ALL)}
+        wanted = {"pool": 1, "network": 2, "volume": 3 + 2 * len(ALL), "domain": len(ALL)}
         assert Counter(line.split()[0] for line in there) == wanted
         assert self.running() == ALL
 
