@@ -25,6 +25,7 @@ from halab.cli import (
     new,
     preview,
     prune,
+    recover,
     replace,
     snapshot,
     ssh,
@@ -51,6 +52,7 @@ app = typer.Typer(
 for module in (
     up,
     down,
+    recover,
     replace,
     fork,
     new,
