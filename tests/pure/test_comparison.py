@@ -68,9 +68,10 @@ def run(stack: str, fault: str, outage: float, well: float | None = 100.0, **mor
     return replace(found, **more)
 
 
+STEPS = [{"step": str(number)} for number in range(70)]
 TIMES = {
-    "collapsed": {"makespan": 300.0, "critical": 200.0, "efficiency": 0.9, "cpu": {"vms": 500.0}},
-    "keepalived": {"makespan": 280.0, "critical": 190.0, "efficiency": 0.85, "cpu": {"vms": 450.0}},
+    "collapsed": {"makespan": 300.0, "critical": 200.0, "efficiency": 0.9, "cpu": {"vms": 500.0}, "steps": STEPS},
+    "keepalived": {"makespan": 280.0, "critical": 190.0, "efficiency": 0.85, "cpu": {"vms": 450.0}, "steps": STEPS},
 }
 
 
@@ -128,6 +129,12 @@ def test_the_reason_for_another_makespan_is_in_numbers(found: Comparison) -> Non
     assert reason(second, first) == "-20 s: -10 s critical path, -50 CPU s in guests"
     assert reason(first, first) == ""
     assert reason(replace(second, vms=second.vms + 9), first).startswith("-20 s: +9 VMs")
+
+
+def test_an_up_that_did_only_a_part_is_no_makespan(topologies: dict[str, Topology]) -> None:
+    part = {"collapsed": {**TIMES["collapsed"], "steps": STEPS[:5]}}
+    found = compare(topologies, [], dict.fromkeys(NAMES, 60), part)
+    assert [cost.seconds for cost in found.costs] == [None, None]
 
 
 def test_markdown_html_and_chart_hold_the_same_numbers(found: Comparison) -> None:

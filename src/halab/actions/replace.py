@@ -45,7 +45,14 @@ def run(workspace: Workspace, name: str, *, engine: engines.Asked, yes: bool, ve
     return up.run(
         workspace,
         up.UpOptions(
-            engine=engine, verify=verify, fence_proof=False, doctor=False, json=as_json, replace=replaced, only=targets
+            engine=engine,
+            verify=verify,
+            fence_proof=False,
+            doctor=False,
+            golden=False,
+            json=as_json,
+            replace=replaced,
+            only=targets,
         ),
     )
 

@@ -152,7 +152,8 @@ def _bring_up(
             with parts.timed("verification"):
                 ok, checks = _verify(workspace, built, bool(proof), console)
     if built.times is not None:
-        write_json(workspace.times, {**built.times.as_json(), "parts": _rounded(parts.seconds)})
+        if not options.only:
+            write_json(workspace.times, {**built.times.as_json(), "parts": _rounded(parts.seconds)})
         console.print()
         console.print(times(built.times, every_step=options.every_step))
         console.print(f"parts: {parts}")
@@ -262,7 +263,8 @@ def _build(
         CpuTime(spent(vms, used), own) if vms is not None and used is not None else None,
     )
     if found.steps:
-        write_json(workspace.times, found.as_json())
+        if not options.only:
+            write_json(workspace.times, found.as_json())
         learned = history.learn(found)
         write_json(workspace.history, {"seconds": learned.seconds, "together": learned.together})
     elif summary.ok:

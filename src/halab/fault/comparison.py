@@ -112,6 +112,8 @@ def _cell(measure: str, runs: Sequence[Result], goal: float | None, lacking: str
 
 
 def _cost(topology: Topology, steps: int, times: Mapping[str, Any] | None) -> Cost:
+    if times and len(times["steps"]) < steps:
+        times = None  # an up that only did a part
     cpu = (times or {}).get("cpu") or {}
     return Cost(
         vms=len(topology.nodes),
