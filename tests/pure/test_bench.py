@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +17,7 @@ from rich.console import Console
 
 from components.cluster import cib
 from components.plan import managed, plan
+from components.recipe import Recipe
 from components.topology import Topology, derive
 from components.variant import load, parse
 from halab import crm
@@ -165,6 +168,45 @@ def test_pcs_gets_the_agent_and_drop_ins_but_makes_ring_and_cib_itself(small: To
     paths = [file.path for file in cluster.files(plan(small).by_name["corosync.start@controller-1"])]
     assert "/usr/lib/ocf/resource.d/halab/unit" in paths
     assert not any(path.endswith(("corosync.conf", "cib-initial.xml")) for path in paths)
+
+
+def test_pcs_gets_whole_words_and_its_password_never_as_one_of_them(tmp_path: Path) -> None:
+    fake = tmp_path / "pcs"
+    fake.write_text(f"""#!/bin/bash
+printf '<%s>' "$@" >>{tmp_path}/asked; echo >>{tmp_path}/asked
+if [ "$1" = host ]; then cat >{tmp_path}/stdin; fi
+if [ "$2" = fail ]; then exit 1; fi
+""")
+    fake.chmod(0o755)
+    recipe = Recipe(ROOT / "src" / "halab" / "bench" / "pcs.sh")
+    listed = tmp_path / "commands"
+
+    def build(lines: str) -> subprocess.CompletedProcess[str]:
+        listed.write_text(lines)
+        env = {"NODES": "a addr=1 b addr=2", "PASSWORD": "hidden", "COMMANDS": str(listed)}
+        script = recipe.script("bench.build", env, []).replace("/var/log/halab", f"{tmp_path}/log")
+        script = script.replace("/var/lib/halab", f"{tmp_path}/var")
+        path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        return subprocess.run(
+            ["bash", "-s", "build"], input=script, env=path, capture_output=True, text=True, check=False
+        )
+
+    done = build("resource\tcreate\tx\tdescription=two words\nproperty\tset\ta=1;b=$HOME\n")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "asked").read_text().splitlines() == [
+        "<host><auth><a><addr=1><b><addr=2><-u><hacluster>",
+        "<resource><create><x><description=two words>",
+        "<property><set><a=1;b=$HOME>",
+    ]
+    assert (tmp_path / "stdin").read_text() == "hidden\n"
+    assert [line.split(" ms: ")[1] for line in done.stdout.splitlines()][1:] == [
+        "pcs resource create x description=two words",
+        "pcs property set a=1;b=$HOME",
+    ]
+    broken = build("property\tfail\nproperty\tset\n")
+    assert broken.returncode == 1
+    assert "pcs property fail  ended with 1" in broken.stderr
+    assert "<property><set>\n" not in (tmp_path / "asked").read_text(), "nothing is typed after a failure"
 
 
 def test_a_cluster_has_settled_when_every_resource_runs_as_often_as_it_should(small: Topology) -> None:
