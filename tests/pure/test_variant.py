@@ -5,13 +5,18 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import yaml
 
+from components.cluster import cib
+from components.cluster.fencing import DEVICES
+from components.plan import managed
 from components.services import PARTS
+from components.topology import Topology, derive
 from components.variant import HOMES, MANAGEABLE, Membership, Role, Service, StackError, Timers, image, load, parse
-from components.variant.keys import LEAST_DISK, SECTIONS, TOP, role_keys
+from components.variant.keys import AGENT_LIMIT, LEAST_DISK, SECTIONS, TOP, role_keys
 from components.variant.model import MEMBERS
 from components.variant.reference import PAGE, renewed
 from halab.image.spec import ROOT_SIZE, packages
@@ -87,6 +92,24 @@ def test_what_the_rules_know_of_services_and_images_is_so() -> None:
         assert all(PACKAGE[service] in packages(image(role, [service])) for role in roles), service
     for membership, package in ((Membership.FULL, "pacemaker"), (Membership.REMOTE, "pacemaker-remote")):
         assert all(package in packages(image(role, [])) for role in MEMBERS[membership])
+
+
+def test_the_rules_know_the_fence_agent_s_own_limit(collapsed: Topology) -> None:
+    (cluster,) = collapsed.clusters
+    tree = ElementTree.fromstring(cib.document(collapsed, cluster, managed(collapsed)))
+    device = tree.find(f".//primitive[@id='{DEVICES[0]}']/instance_attributes/nvpair[@name='timeout']")
+    assert device is not None
+    assert int(device.attrib["value"]) == AGENT_LIMIT
+
+
+@pytest.mark.parametrize(("network", "room"), [("172.20.1.0/28", 5), ("172.20.1.0/27", 16)])
+def test_the_outer_network_s_room_is_what_the_gateways_take(network: str, room: int) -> None:
+    change = {"networks": {"outer": network}, "roles": {"gateway": {"count": room}}}
+    topology = derive(parse("mine", described(change)))
+    last = topology.role(Role.GATEWAY)[-1].nics[1].ip
+    assert last in topology.outer.cidr
+    if room < 16:
+        assert last + 1 == topology.outer.cidr.broadcast_address
 
 
 def test_a_mistake_hides_no_other_that_does_not_rest_on_it() -> None:

@@ -10,9 +10,7 @@ from components.variant.model import HOMES, CacheScope, Membership, Service, Sta
 #: What every cloud needs.
 _NEEDED = (Service.GALERA, Service.RABBITMQ, Service.HAPROXY, Service.KEYSTONE)
 #: Service: the services it cannot do without, and why.
-_DEPENDS = {
-    Service.GLANCE: (Service.NFS, "glance keeps its images there"),
-}
+_DEPENDS = {Service.GLANCE: (Service.NFS, "glance keeps its images there")}
 
 
 def homes(stack: Stack) -> Iterator[Finding]:
@@ -38,7 +36,7 @@ def services(stack: Stack) -> Iterator[Finding]:
             yield Finding("roles", str(service), rule, (SERVICES,))
     for service, (needed, why) in _DEPENDS.items():
         for spec in running(stack, service):
-            if not running(stack, needed) and needed not in _NEEDED:
+            if not running(stack, needed):
                 rule = f"needs {needed}, which no role runs ({why}): give role {first(HOMES[needed])} that service"
                 yield Finding(key(spec, "services"), str(service), rule, (SERVICES,))
 
