@@ -23,7 +23,7 @@ from halab.image import cache
 from halab.stacks import admission, budget
 from halab.stacks.admission import Obstacles
 from halab.timing import History
-from halab.workspace import Workspace, write_json
+from halab.workspace import BUILDABLE, Workspace, write_json
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,6 +56,14 @@ def test_a_stack_s_rows_name_everything_it_takes_of_the_host_and_make_nothing(wo
     assert "TCP 5000" in rows["ports"].seen
     assert "UDP 1229 to 225.0.0.12" in rows["ports"].seen
     assert not workspace.state.exists()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "stacks").glob("Pulumi.*.yaml")), ids=lambda path: path.stem)
+def test_every_stack_of_the_checkout_has_its_rows(path: Path, workspace: Workspace) -> None:
+    other = Workspace.load(ROOT, path.stem.removeprefix("Pulumi."))
+    rows = needs.rows(other, emulated=False)
+    assert all(check.seen for check in rows)
+    assert (rows[0].verdict is Verdict.OK) == (other.topology.stack.variant in BUILDABLE)
 
 
 @pytest.mark.parametrize("emulated", [True, False])
