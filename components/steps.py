@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 
 from components.recipe import File, Recipe
-from components.topology import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +49,24 @@ def on(recipe: Recipe, action: str, node: str) -> str:
     return f"{recipe.name}.{action}@{node}"
 
 
-def starts(recipe: Recipe, nodes: Iterable[Node]) -> tuple[Step, ...]:
-    """`start` on each node, after its `configure`: for services that nothing but systemd starts."""
+def contents(files: Iterable[File]) -> dict[str, str]:
+    """A value for a `start` that `configure` placed the files for: it runs again when one of them changes."""
+    text = "\0".join(f"{file.path}\0{file.content}" for file in files)
+    return {"FILES": hashlib.sha256(text.encode()).hexdigest()[:16]}
+
+
+def starts(recipe: Recipe, configure: Iterable[Step]) -> tuple[Step, ...]:
+    """`start` after each `configure`: for services that nothing but systemd starts."""
     return tuple(
         Step(
-            name=on(recipe, "start", node.name),
-            node=node.name,
+            name=on(recipe, "start", step.node),
+            node=step.node,
             recipe=recipe,
             action="start",
-            after=frozenset({on(recipe, "configure", node.name)}),
+            env=contents(step.files),
+            after=frozenset({step.name}),
         )
-        for node in nodes
+        for step in configure
     )
 
 

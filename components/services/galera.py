@@ -8,7 +8,7 @@ from components.parts import Listener, Operation, Resource, ServicePart
 from components.recipe import File, Recipe
 from components.secrets import CA_PEM, ENDPOINT_PEM
 from components.services import openstack
-from components.steps import Step, on
+from components.steps import Step, contents, on
 from components.topology import Node, Topology
 from components.variant import Service
 
@@ -165,7 +165,12 @@ def steps(topology: Topology) -> tuple[Step, ...]:
                 node=node.name,
                 recipe=RECIPE,
                 action="start",
-                env={**env, "ADDRESS": str(node.ip), "BOOTSTRAP": "yes" if node is first else ""},
+                env={
+                    **env,
+                    **contents(_files(topology, node)),
+                    "ADDRESS": str(node.ip),
+                    "BOOTSTRAP": "yes" if node is first else "",
+                },
                 after=frozenset({on(RECIPE, "configure", node.name)} | ({ordered[first.name]} - {ordered[node.name]})),
                 timeout=900,
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from components.parts import Listener, ServicePart
 from components.recipe import File, Recipe
-from components.services import haproxy
+from components.services import haproxy, openstack
 from components.steps import Step, on
 from components.topology import Node, Topology
 from components.variant import Service
@@ -126,7 +126,9 @@ def steps(topology: Topology) -> tuple[Step, ...]:
             "NAMES": " ".join(f"{name}.{topology.domain}/{ip}" for name, ip in checks.items()),
             "FRONTS": " ".join(f"{topology.vip(one.service).ip}/{one.port}" for one in _open(topology)),
         },
-        after=frozenset({*(step.name for step in configure), "haproxy.ready"}),
+        after=frozenset(step.name for step in configure).union(
+            *(openstack.entered(topology, one.service) for one in haproxy.listeners(topology))
+        ),
         timeout=900,
     )
     return (*configure, ready)

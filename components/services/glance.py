@@ -84,7 +84,7 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         {node.name: _files(topology, node) for node in nodes},
         configure_after=("nfs.ready",),
         start_after=(),
-        ready_after=(f"glance.schema@{chosen.name}", "keystone.ready", "haproxy.ready"),
+        ready_after=(f"glance.schema@{chosen.name}", "keystone.ready"),
         ready_env={"KEYSTONE": openstack.endpoint(topology, KEYSTONE)},
         ready_secrets=frozenset({GLANCE.user_secret}),
         ready_node=chosen,

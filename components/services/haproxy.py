@@ -7,13 +7,15 @@ from pathlib import Path
 from components.parts import UNIT_AGENT, Listener, Operation, Resource, ServicePart
 from components.recipe import File, Recipe
 from components.secrets import ENDPOINT_PEM
-from components.services import galera, glance, keystone, placement
-from components.steps import Step, on
+from components.services import galera, glance, keystone, openstack, placement
+from components.steps import Step, contents, on
 from components.topology import Topology
 from components.variant import Service
 
 RECIPE = Recipe(Path(__file__).with_suffix(".sh"))
 CERTIFICATE = "/etc/haproxy/endpoint.pem"
+#: Proxies whose backends enter when they are up, each kind in a file of its own beside haproxy.cfg.
+ENTERED = "/etc/haproxy/entered"
 #: Where HAProxy answers for itself, to who holds the VIPs on its node.
 HEALTH_ADDRESS, HEALTH_PORT = "127.0.0.1", 8404
 _HEALTH = f"""listen health
@@ -90,7 +92,17 @@ def _proxy(topology: Topology, listener: Listener) -> str:
 def config(topology: Topology) -> str:
     """haproxy.cfg, the same on every node; every proxy is named after its service."""
     health = [_HEALTH] if topology.running(Service.KEEPALIVED) else []
-    return "\n".join([_HEAD, *health, *(_proxy(topology, listener) for listener in listeners(topology))])
+    here = (one for one in listeners(topology) if one not in _apart(topology))
+    return "\n".join([_HEAD, *health, *(_proxy(topology, listener) for listener in here)])
+
+
+def _apart(topology: Topology) -> tuple[Listener, ...]:
+    return tuple(one for one in listeners(topology) if one.mode == "http" and openstack.apart(topology, one.service))
+
+
+def entering(topology: Topology) -> str:
+    """The proxies whose backends' nodes come and go without the load balancers'; "" where there are none."""
+    return "\n".join(_proxy(topology, listener) for listener in _apart(topology))
 
 
 def steps(topology: Topology) -> tuple[Step, ...]:
@@ -100,13 +112,17 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         File("/etc/haproxy/haproxy.cfg", config(topology), "root", "haproxy", 0o640),
         File("/etc/sysctl.d/60-halab-haproxy.conf", "net.ipv4.ip_nonlocal_bind = 1\n"),
     )
+    env = {"CERTIFICATE": CERTIFICATE, "ENTERED": ENTERED}
+    apart = _apart(topology)
+    if apart:
+        files += (File("/etc/default/haproxy", f'EXTRAOPTS="-S /run/haproxy-master.sock -f {ENTERED}"\n'),)
     configure = tuple(
         Step(
             name=on(RECIPE, "configure", node.name),
             node=node.name,
             recipe=RECIPE,
             action="configure",
-            env={"CERTIFICATE": CERTIFICATE, "MANAGED": "yes" if managed else ""},
+            env=env,
             files=files,
             secrets=frozenset({ENDPOINT_PEM}),
             after=frozenset({f"machine.secrets@{node.name}"}),
@@ -119,7 +135,7 @@ def steps(topology: Topology) -> tuple[Step, ...]:
             node=node.name,
             recipe=RECIPE,
             action="start",
-            env={"CERTIFICATE": CERTIFICATE},
+            env={**env, **contents(files)},
             after=frozenset({on(RECIPE, "configure", node.name)}),
         )
         for node in nodes
@@ -133,11 +149,29 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         node=nodes[0].name,
         recipe=RECIPE,
         action="ready",
-        env={"FRONTS": " ".join(f"{topology.vip(one.service).ip}/{one.port}" for one in listeners(topology))},
+        env={
+            "FRONTS": " ".join(
+                f"{topology.vip(one.service).ip}/{one.port}" for one in listeners(topology) if one not in apart
+            )
+        },
         after=frozenset(waits),
         timeout=900,
     )
-    return (*configure, *start, ready)
+    up = {f"{one.service}.start@{node.name}" for one in apart for node in topology.running(one.service)}
+    enter = (
+        Step(
+            name=on(RECIPE, "enter", node.name),
+            node=node.name,
+            recipe=RECIPE,
+            action="enter",
+            env=env,
+            files=(File(f"{ENTERED}/apis.cfg", entering(topology), "root", "haproxy", 0o640),),
+            after=frozenset({ready.name, *up}),
+        )
+        for node in nodes
+        if apart
+    )
+    return (*configure, *start, ready, *enter)
 
 
 def resource(topology: Topology) -> Resource:

@@ -103,7 +103,7 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         )
         for node in nodes
     )
-    start = starts(RECIPE, nodes)
+    start = starts(RECIPE, configure)
     ready = Step(
         name="keepalived.ready",
         node=nodes[0].name,

@@ -91,7 +91,7 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         configure_after=(),
         # It loads without a database, and loading is most of its start.
         start_after=(),
-        ready_after=(f"keystone.bootstrap@{chosen.name}", "database.ready", "haproxy.ready"),
+        ready_after=(f"keystone.bootstrap@{chosen.name}", "database.ready"),
         ready_env={"ADMIN": ADMIN},
         ready_secrets=frozenset({ADMIN}),
         ready_node=chosen,

@@ -33,7 +33,7 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         )
         for node in nodes
     )
-    start = () if managed else starts(RECIPE, nodes)
+    start = () if managed else starts(RECIPE, configure)
     ready = Step(
         name="memcached.ready",
         node=nodes[0].name,

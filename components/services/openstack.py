@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from components.parts import UNIT_AGENT, Listener, Operation, Resource
 from components.recipe import File, Recipe
 from components.secrets import CA_PEM
-from components.steps import Step, on
+from components.steps import Step, contents, on
 from components.topology import Node, Topology
 from components.variant import CacheScope, Service
 
@@ -195,6 +195,18 @@ WantedBy=multi-user.target
     return File(f"/etc/systemd/system/{api.unit}.service", text)
 
 
+def apart(topology: Topology, service: Service) -> bool:
+    """Whether a service's nodes come and go without the load balancers': each enters them when it is up."""
+    nodes = topology.running(service)
+    return not topology.managed(service) and not any(Service.HAPROXY in node.services for node in nodes)
+
+
+def entered(topology: Topology, service: Service) -> frozenset[str]:
+    """The steps after which a service answers on its VIP as far as the load balancers are concerned."""
+    proxies = topology.running(Service.HAPROXY) if apart(topology, service) else ()
+    return frozenset({"haproxy.ready", *(f"haproxy.enter@{node.name}" for node in proxies)})
+
+
 def listener(topology: Topology, api: Api) -> Listener:
     return Listener(api.service, api.port, api.port, "http", True, CHECK_PATH, api.port)
 
@@ -256,7 +268,7 @@ def steps(
             node=node.name,
             recipe=recipe,
             action="start",
-            env=env,
+            env={**env, **contents(files[node.name])},
             after=frozenset({on(recipe, "configure", node.name), *start_after}),
             timeout=1260,
         )
@@ -276,7 +288,7 @@ def steps(
             **ready_env,
         },
         secrets=ready_secrets,
-        after=frozenset({*running, *ready_after}),
+        after=frozenset({*running, *ready_after}) | entered(topology, api.service),
         timeout=1260,
     )
     return (*configure, *start, ready)

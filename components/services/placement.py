@@ -73,7 +73,7 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         configure_after=(),
         # It writes the standard traits while it loads.
         start_after=(f"placement.schema@{chosen.name}",),
-        ready_after=(f"placement.schema@{chosen.name}", "keystone.ready", "haproxy.ready"),
+        ready_after=(f"placement.schema@{chosen.name}", "keystone.ready"),
         ready_env={"KEYSTONE": openstack.endpoint(topology, KEYSTONE)},
         ready_secrets=frozenset({PLACEMENT.user_secret}),
         ready_node=chosen,

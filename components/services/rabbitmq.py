@@ -7,7 +7,7 @@ from pathlib import Path
 
 from components.parts import Operation, Resource, ServicePart
 from components.recipe import File, Recipe
-from components.steps import Step, on
+from components.steps import Step, contents, on
 from components.topology import Node, Topology
 from components.variant import Service
 
@@ -117,6 +117,7 @@ def steps(topology: Topology) -> tuple[Step, ...]:
             node=node.name,
             recipe=RECIPE,
             action="start",
+            env=contents(_files(topology, node)),
             after=frozenset({on(RECIPE, "configure", node.name)}),
             timeout=900,
         )

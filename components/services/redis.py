@@ -64,7 +64,7 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         )
         for node in nodes
     )
-    start = starts(RECIPE, nodes)
+    start = starts(RECIPE, configure)
     ready = Step(
         name="redis.ready",
         node=nodes[0].name,
