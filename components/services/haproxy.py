@@ -108,7 +108,7 @@ def entering(topology: Topology) -> str:
 def steps(topology: Topology) -> tuple[Step, ...]:
     nodes = topology.running(Service.HAPROXY)
     managed = topology.managed(Service.HAPROXY)
-    files = (
+    files: tuple[File, ...] = (
         File("/etc/haproxy/haproxy.cfg", config(topology), "root", "haproxy", 0o640),
         File("/etc/sysctl.d/60-halab-haproxy.conf", "net.ipv4.ip_nonlocal_bind = 1\n"),
     )
