@@ -265,6 +265,35 @@ def test_adding_a_compute_touches_no_other_machine() -> None:
             assert now[name].request.replacement_trigger == one.request.replacement_trigger, name
 
 
+@pytest.mark.parametrize("stack", ["endpoint"])
+def test_a_node_enters_the_load_balancer_when_it_is_up_and_leaves_it_before_its_vm_goes(stack: str) -> None:
+    described = stack_config(stack)
+    role = next(name for name, one in described["roles"].items() if "keystone" in one["services"])
+    few, many = (
+        {**described, "roles": {**described["roles"], role: {**described["roles"][role], "count": count}}}
+        for count in (2, 3)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HALAB_STATE", "/nonexistent")
+        patch.setattr(Keys, "ephemeral", classmethod(_fixed_keys))
+        before, after = record(stack, few), record(stack, many)
+    new = f"{role}-3"
+    proxies = {name for name in after.commands if name.startswith("haproxy.enter@")}
+    assert len(proxies) == described["roles"]["endpoint"]["count"]
+    for name in proxies:
+        enters, was = after.commands[name], before.commands[name]
+        # Out: all that the balancer has of the node is in what changes in place; the engine deletes only after that.
+        assert new in enters.inputs["stdin"]
+        assert new not in was.inputs["stdin"]
+        assert not enters.replace_with
+        # In: after every API of the new node has started.
+        starts = {one for one in after.commands if one.endswith(f".start@{new}")}
+        assert {"keystone", "glance", "placement"} == {one.partition(".")[0] for one in starts}
+        assert {after.commands[one].urn for one in starts} <= enters.dependencies
+    unnamed = {one for one in after.commands if one.startswith(("haproxy.configure@", "haproxy.start@"))}
+    assert all(after.commands[one].inputs["stdin"] == before.commands[one].inputs["stdin"] for one in unnamed)
+
+
 def test_fifteen_controllers_and_a_hundred_computes_are_described_within_seconds() -> None:
     described = stack_config("collapsed")
     roles = described["roles"]

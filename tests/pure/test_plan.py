@@ -37,7 +37,9 @@ def test_stages_meet_only_at_gates_and_at_what_is_configured(topology: Topology)
         for before in (graph.by_name[name] for name in step.after):
             own = before.recipe == step.recipe or before.name == f"machine.secrets@{step.node}"
             joined = {before.stage, step.stage} <= {"corosync", "pacemaker", "remote"}
-            assert own or joined or before.is_gate or before.action == "configure", f"{step.name} after {before.name}"
+            enters = (before.action, step.action) == ("start", "enter") or before.action == "enter"
+            gate = before.is_gate or before.action == "configure"
+            assert own or joined or enters or gate, f"{step.name} after {before.name}"
 
 
 def test_every_stage_has_at_most_one_gate(topology: Topology) -> None:
