@@ -72,18 +72,19 @@ class Program:
             list(threads.map(lambda name: self.machine(name, pool, base, network), MACHINES))
 
     def machine(self, name: str, pool: Outcome, base: Outcome, network: Outcome) -> None:
-        disk = self.libvirt(
-            "volume:Volume",
-            f"{name}-root",
-            {"name": f"{name}.qcow2", "pool": POOL, "baseVolumeId": base.id, "size": 1 << 20},
-            needs={"pool": [pool], "baseVolumeId": [base]},
-            replacement_trigger=f"generation {self.generation}",
-        )
         seed = self.libvirt(
             "cloudInitDisk:CloudInitDisk",
             f"{name}-seed",
             {"name": f"{name}-seed.iso", "pool": POOL, "userData": f"#cloud-config {self.generation}\n"},
             needs={"pool": [pool]},
+        )
+        disk = self.libvirt(
+            "volume:Volume",
+            f"{name}-root",
+            {"name": f"{name}.qcow2", "pool": POOL, "baseVolumeId": base.id, "size": 1 << 20},
+            needs={"pool": [pool], "baseVolumeId": [base]},
+            replace_with=(seed.urn,),
+            replacement_trigger=f"generation {self.generation}",
         )
         sheet = stylesheet(
             "domain",

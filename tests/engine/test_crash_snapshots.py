@@ -19,7 +19,7 @@ from tests.engine.counting_vms import NODES, ROOT, Counting
 from tests.engine.test_crash_engine import SEED, pytestmark
 
 __all__ = ["pytestmark"]
-KILLS = int(os.environ.get("HALAB_TEST_SNAPSHOT_KILLS", "3"))
+KILLS = int(os.environ.get("HALAB_TEST_SNAPSHOT_KILLS", "2"))
 
 
 @pytest.fixture(scope="module")
