@@ -4,6 +4,7 @@
 `parse` and `load` report every mistake of a file at once, one line each: line, key, value, rule, what would be right.
 """
 
+from components.variant.loading import load, stack_file
 from components.variant.model import (
     HOMES,
     MANAGEABLE,
@@ -26,7 +27,7 @@ from components.variant.model import (
     image,
 )
 from components.variant.problems import StackError
-from components.variant.reading import CONFIG_KEY, load, parse, stack_file
+from components.variant.reading import CONFIG_KEY, parse
 
 __all__ = [
     "CONFIG_KEY",

@@ -1,22 +1,18 @@
-"""From a stack file to a Stack, or to every mistake in it at once."""
+"""From the tree of a stack file to a Stack, or to every mistake in it at once."""
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path as FilePath
 from typing import Any
 
-from components.variant import document, model
+from components.variant import model
 from components.variant.checks import CHECKS
 from components.variant.keys import SECTIONS, STACK_NAME, STACK_NAME_RULE, TOP, Key, role_keys
 from components.variant.problems import Path, Problem, StackError, is_secret, meets, nearest, shown
 from components.variant.values import Wrong
 
 CONFIG_KEY = "halab:stack"
-#: The top level of Pulumi's own stack files.
-_PULUMI = ("config", "secretsprovider", "encryptedkey", "encryptionsalt", "environment")
 #: Lines of one answer: after these, mending comes first.
 _MOST = 40
 _HERE: Path = ("config", CONFIG_KEY)
@@ -138,7 +134,7 @@ def _cross_check(stack: model.Stack, reading: _Reading) -> None:
                 reading.problem(tuple(finding.key.split(".")), finding.value, finding.rule)
 
 
-def _read(
+def read(
     name: str, raw: object, source: str, lines: Mapping[Path, int] | None = None, before: Sequence[Problem] = ()
 ) -> model.Stack:
     """`before`: what is wrong with the text itself. Raises StackError with all problems, in the order of lines."""
@@ -147,7 +143,7 @@ def _read(
     stack = _stack(name, raw, reading)
     _cross_check(stack, reading)
     if problems := [*earlier, *reading.problems]:
-        raise _error(source, problems)
+        raise refusal(source, problems)
     return stack
 
 
@@ -156,7 +152,7 @@ def _below(path: Path) -> Path:
     return path[len(_HERE) :] if path[: len(_HERE)] == _HERE else path
 
 
-def _error(source: str, problems: Iterable[Problem]) -> StackError:
+def refusal(source: str, problems: Iterable[Problem]) -> StackError:
     told = sorted(problems, key=lambda problem: problem.line)
     more = [f"and {len(told) - _MOST} more"] if len(told) > _MOST else []
     return StackError(source, [*told[:_MOST], *more])
@@ -164,73 +160,4 @@ def _error(source: str, problems: Iterable[Problem]) -> StackError:
 
 def parse(name: str, raw: object, source: str = "stack") -> model.Stack:
     """The stack `name` from the mapping under `halab:stack`. Raises StackError with every problem found."""
-    return _read(name, raw, source)
-
-
-def stack_file(project: FilePath, name: str) -> FilePath:
-    return project / "stacks" / f"Pulumi.{name}.yaml"
-
-
-def load(project: FilePath, name: str) -> model.Stack:
-    """Read and check `stacks/Pulumi.<name>.yaml`. Raises StackError, whatever the file is or is not."""
-    if not STACK_NAME.fullmatch(name):
-        raise StackError("--stack", [Problem((), shown(name), STACK_NAME_RULE)])
-    path = stack_file(project, name)
-    source = str(path.relative_to(project))
-    found = document.read(_bytes(path, source, name))
-    root = found.root if isinstance(found.root, Mapping) else {}
-    config = root.get("config")
-    if isinstance(config, Mapping) and CONFIG_KEY in config:
-        extra = [_foreign(("config", key), found, (CONFIG_KEY,)) for key in config if _ours(key)]
-        extra += [_foreign((str(key),), found, _PULUMI) for key in root if key not in _PULUMI]
-        return _read(name, config[CONFIG_KEY], source, found.lines, [*found.problems, *extra])
-    if not found.problems:
-        raise _error(source, [_absent(found, config)])
-    raise _error(source, found.problems)
-
-
-def _bytes(path: FilePath, source: str, name: str) -> bytes:
-    """The file's content. Raises StackError for what is no readable file of a sensible size."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise StackError(source, ["is no file but a folder or a device: a stack file is needed there"])
-        if status.st_size > document.LIMIT:
-            rule = f"a stack file has at most {document.LIMIT}"
-            raise StackError(source, [f"{status.st_size} bytes: {rule}; stacks/Pulumi.collapsed.yaml has a thousand"])
-        return path.read_bytes()
-    except FileNotFoundError:
-        names = (one.name.removeprefix("Pulumi.").removesuffix(".yaml") for one in path.parent.glob("Pulumi.*.yaml"))
-        known = sorted(filter(STACK_NAME.fullmatch, names))
-        meant = nearest(name, known)
-        hint = f"did you mean {meant}? " if meant else ""
-        there = f"{hint}there are: {', '.join(known)}" if known else f"there is none in {shown(str(path.parent))}"
-        raise StackError("--stack", [f"{name!r}: no file {source}; {there}"]) from None
-    except OSError as error:
-        raise StackError(source, [f"cannot be read: {error.strerror}"]) from None
-
-
-def _ours(key: object) -> bool:
-    return isinstance(key, str) and key.startswith("halab:") and key != CONFIG_KEY
-
-
-def _foreign(path: Path, found: document.Document, known: tuple[str, ...]) -> Problem:
-    meant = nearest(path[-1], known)
-    rule = f"unknown key; {f'did you mean {meant}? ' if meant else ''}known here: {', '.join(known)}"
-    return Problem(path, "", rule, found.lines.get(path, 0))
-
-
-def _absent(found: document.Document, config: object) -> Problem:
-    """What to say where no stack is described."""
-    rule = f"the key '{CONFIG_KEY}' with the stack's description is needed, as in stacks/Pulumi.collapsed.yaml"
-    if not isinstance(found.root, Mapping):
-        return Problem((), shown(found.root), f"a mapping with the key config is needed; in it, {rule}")
-    if "config" not in found.root:
-        meant = nearest("config", (str(key) for key in found.root))
-        hint = f"; did you mean config by {shown(meant)}?" if meant else ""
-        return Problem(("config",), "nothing", f"{rule}{hint}", found.lines.get((meant,), 0))
-    if not isinstance(config, Mapping):
-        return Problem(("config",), shown(config), rule, found.lines.get(("config",), 0))
-    near = nearest(CONFIG_KEY, (str(key) for key in config))
-    line = found.lines.get(("config", near), found.lines[("config",)])
-    return Problem(("config",), shown(near) if near else "", rule, line)
+    return read(name, raw, source)

@@ -199,6 +199,19 @@ def test_a_name_that_is_nearly_one_is_asked_back(folder: Path) -> None:
         load(folder, "colapsed")
 
 
+@pytest.mark.parametrize("name", ["stacks/Pulumi.mine.yaml", "Pulumi.mine.yaml", "mine.yaml", "/x/y/Pulumi.mine.yml"])
+def test_a_file_given_for_a_stack_is_answered_with_the_stack(folder: Path, name: str) -> None:
+    with pytest.raises(StackError, match=r"; did you mean --stack mine\?$"):
+        load(folder, name)
+
+
+@pytest.mark.parametrize("other", ["stacks/Pulumi.mine.yml", "stacks/mine.yaml", "Pulumi.mine.yaml"])
+def test_a_stack_file_of_another_name_is_found(folder: Path, other: str) -> None:
+    (folder / other).write_text(COLLAPSED)
+    with pytest.raises(StackError, match=f"there is {other}: it must be called stacks/Pulumi.mine.yaml$"):
+        load(folder, "mine")
+
+
 def test_the_largest_file_allowed_is_read_in_time() -> None:
     text = HEAD + "    roles:\n" + "".join(f"      role{n}: {{count: {n}}}\n" for n in range(1150))
     assert LIMIT * 0.9 < len(text) <= LIMIT
