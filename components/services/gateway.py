@@ -126,8 +126,8 @@ def steps(topology: Topology) -> tuple[Step, ...]:
             "NAMES": " ".join(f"{name}.{topology.domain}/{ip}" for name, ip in checks.items()),
             "FRONTS": " ".join(f"{topology.vip(one.service).ip}/{one.port}" for one in _open(topology)),
         },
-        after=frozenset(step.name for step in configure).union(
-            *(openstack.entered(topology, one.service) for one in haproxy.listeners(topology))
+        after=frozenset({*(step.name for step in configure), "haproxy.ready"}).union(
+            *(openstack.entered(topology, one.service) for one in _open(topology))
         ),
         timeout=900,
     )

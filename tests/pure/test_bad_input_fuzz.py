@@ -186,6 +186,12 @@ def test_what_keys_may_be_together_can_be_planned(seed: int) -> None:
     assert refused > 10
 
 
+def test_apis_that_pacemaker_manages_beside_a_database_that_it_does_not_can_be_planned() -> None:
+    tree = yaml.safe_load(STACKS["Pulumi.segregated"])["config"][CONFIG_KEY]
+    tree["cluster"]["manages"] = ["rabbitmq", "haproxy", "glance", "placement", "keystone"]
+    assert plan(derive(parse("found", tree))).steps
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_mangled_text_is_read_or_refused_but_never_a_surprise(seed: int, tmp_path: Path) -> None:
     r = random.Random(2000 + seed)
