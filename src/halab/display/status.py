@@ -45,6 +45,7 @@ def screen(report: Report) -> RenderableType:
         parts += ["", fencing]
     parts += ["", *(Text(f"cluster {line}") for line in report.clusters)]
     parts += [Text(problem, style="bold red") for problem in report.problems]
+    parts += [Text(f"by design, {one.name}: {one.text} ({one.source})", style="dim") for one in report.limits]
     parts.append(_word(f"{report.stack} is well" if report.well else f"{report.stack} is not well", report.well))
     return Group(*parts)
 

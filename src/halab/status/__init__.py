@@ -12,6 +12,7 @@ from components.cluster import fencing
 from components.topology import Node, Topology
 from components.variant import Membership, Service
 from halab import crm
+from halab.limits import Limit, limits
 
 _SCRIPT = Path(__file__).with_name("gather.sh")
 #: Units by which a service is judged where nothing better tells: no clustering of its own, no proxy in front.
@@ -118,6 +119,7 @@ class Report:
     fencing: tuple[FenceLine, ...]
     clusters: tuple[str, ...]
     problems: tuple[str, ...]
+    limits: tuple[Limit, ...] = ()
 
     @property
     def well(self) -> bool:
@@ -140,6 +142,7 @@ def report(topology: Topology, answers: Mapping[str, NodeAnswer], proofs: Mappin
         fencing=tuple(_fencing(topology, states, proofs)),
         clusters=tuple(_cluster_words(states)),
         problems=problems,
+        limits=limits(topology),
     )
 
 
@@ -226,13 +229,13 @@ def _member(
         state = said.get("wsrep_local_state_comment", "not answering")
         if said and said.get("wsrep_cluster_status") != "Primary":
             state += f", {said.get('wsrep_cluster_status', 'no')} component"
-        wanted = str(len(topology.running(Service.GALERA)) + len(topology.running(Service.GARBD)))
+        wanted = str(len(topology.voters(Service.GALERA)))
         well = state == "Synced" and said.get("wsrep_cluster_size") == wanted
         return Member(node.name, state, well)
-    if service is Service.RABBITMQ:
+    if service in (Service.RABBITMQ, Service.TIEBREAKER):
         lines = answer.said.get("rabbitmq", "").splitlines()
         peers = sum(line.startswith("peer ") for line in lines)
-        wanted_peers = len(topology.running(service)) - 1
+        wanted_peers = len(topology.voters(Service.RABBITMQ)) - 1
         if "listens" not in lines:
             return Member(node.name, "not listening", False)
         return Member(node.name, f"{peers} of {wanted_peers} peers", peers == wanted_peers)

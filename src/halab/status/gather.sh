@@ -25,7 +25,7 @@ for service in $SERVICES; do
             timeout 10 mysql --connect-timeout=5 -N -B -e "SHOW GLOBAL STATUS WHERE Variable_name IN \
                 ('wsrep_local_state_comment', 'wsrep_cluster_size', 'wsrep_cluster_status', 'wsrep_ready')" 2>&1
             ;;
-        rabbitmq)
+        rabbitmq | rabbitmq-tiebreaker)
             section rabbitmq
             # 25672 is the port on which RabbitMQ's nodes speak to one another
             ss -Htn state listening '( sport = :5672 or sport = :5671 )' | awk 'NR == 1 {print "listens"}'

@@ -32,6 +32,7 @@ async def component(context: Context) -> list[Finding]:
     answers = await context.everywhere(nodes, _STATUS)
     status = {node: dict(line.split("\t", 1) for line in text.splitlines()) for node, text in answers.items()}
     uuids = {values.get("wsrep_cluster_state_uuid", "none") for values in status.values()}
+    size = len(context.topology.voters(Service.GALERA))
     problems = [] if len(uuids) == 1 else [f"{len(uuids)} cluster UUIDs: {', '.join(sorted(uuids))}"]
     for node, values in status.items():
         seen = (
@@ -39,13 +40,10 @@ async def component(context: Context) -> list[Finding]:
             values.get("wsrep_local_state_comment"),
             values.get("wsrep_cluster_status"),
         )
-        if seen != (str(len(nodes)), "Synced", "Primary"):
+        if seen != (str(size), "Synced", "Primary"):
             problems.append(f"{node}: size, state, component are {seen}")
-    return [
-        all_of(
-            "galera: one UUID, full size, Synced on every node", problems, f"UUID {', '.join(uuids)}, size {len(nodes)}"
-        )
-    ]
+    evidence = f"UUID {', '.join(uuids)}, size {size}"
+    return [all_of("galera: one UUID, full size, Synced on every node", problems, evidence)]
 
 
 def _write(host: str, user: str, password: str, value: str) -> str:

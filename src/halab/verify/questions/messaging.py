@@ -52,7 +52,7 @@ def _round(nodes: tuple[Node, ...], password: str) -> list[str]:
 
 async def quorum_queue(context: Context) -> list[Finding]:
     """A quorum queue is published and consumed through each member."""
-    nodes = context.topology.running(Service.RABBITMQ)
+    nodes = context.topology.voters(Service.RABBITMQ)
     problems = await asyncio.to_thread(_round, nodes, context.secrets.value(SECRET))
     names = ", ".join(node.name for node in nodes)
     return [
@@ -64,7 +64,7 @@ async def quorum_queue(context: Context) -> list[Finding]:
 
 async def members(context: Context) -> list[Finding]:
     """All RabbitMQ members run in one cluster without alarms."""
-    nodes = context.topology.running(Service.RABBITMQ)
+    nodes = context.topology.voters(Service.RABBITMQ)
     expression = "{rabbit_nodes:list_members(), rabbit_nodes:list_running(), rabbit_alarm:get_alarms()}."
     text = await context.run(nodes[0].name, f"rabbitmqctl --quiet eval '{expression}'\n")
     flat = "".join(text.split())
