@@ -23,7 +23,7 @@ EMULATED = (
     "machines; what was missed here is given as it was measured."
 )
 _LEFT, _WIDTH, _RIGHT, _TOP = 190.0, 640.0, 90.0, 56.0
-_BAR, _GAP = 9.0, 14.0
+_BAR, _GAP, _LABEL = 9.0, 14.0, 50.0
 _COLOURS = ("#2563eb", "#d97706", "#059669", "#7c3aed", "#db2777", "#475569", "#0891b2", "#65a30d")
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#1e293b}
 table{border-collapse:collapse;margin:1rem 0}td,th{border:1px solid #cbd5e1;padding:.25rem .6rem;text-align:left}
@@ -106,8 +106,9 @@ def _td(cell: Cell) -> str:
 
 
 def chart(comparison: Comparison) -> str:
-    """A bar per run fault, measure and stack; a line where the goal is. The same comparison gives the same bytes."""
-    rows = [row for row in comparison.rows if any(cell.runs for cell in row.cells)]
+    """A bar per fault, probe and stack that was measured; a line where the goal is. Minutes until a cluster is itself
+    again would hide seconds of outage: they are in the tables. The same comparison gives the same bytes."""
+    rows = [row for row in comparison.rows if row.measure != "well" and any(cell.runs for cell in row.cells)]
     seconds = [cell.seconds for row in rows for cell in row.cells if cell.seconds is not None]
     most = max([*seconds, *(cell.goal for row in rows for cell in row.cells if cell.goal and cell.runs), 1.0])
     scale = _WIDTH / most
@@ -144,10 +145,13 @@ def _height(row: Row) -> float:
 def _bar(svg: ET.Element, cell: Cell, index: int, top: float, scale: float) -> None:
     width = _WIDTH if cell.seconds is None else max(cell.seconds * scale, 1.0)
     _rect(svg, _LEFT, top, width, _BAR, _colour(index))
-    label = "did not come back" if cell.seconds is None else duration(cell.seconds)
-    _text(svg, _LEFT + width + 4, top + _BAR - 1, label, **{"font-size": "9"})
+    after = width
     if cell.goal is not None:
-        _rect(svg, _LEFT + cell.goal * scale - 1, top - 1, 2, _BAR + 2, "#0f172a")
+        goal = cell.goal * scale
+        _rect(svg, _LEFT + goal - 1, top - 1, 2, _BAR + 2, "#0f172a")
+        after = max(width, goal) if goal < width + _LABEL else width
+    label = "did not come back" if cell.seconds is None else duration(cell.seconds)
+    _text(svg, _LEFT + after + 4, top + _BAR - 1, label, **{"font-size": "9"})
 
 
 def _colour(index: int) -> str:
