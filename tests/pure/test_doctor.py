@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from components.topology import Topology, derive
-from components.variant import Role
+from components.variant import Role, Variant
 from halab.actions import doctor, needs
 from halab.cli.app import run
 from halab.display.text import duration
@@ -58,9 +58,9 @@ def test_a_stack_s_rows_name_everything_it_takes_of_the_host_and_make_nothing(wo
     assert not workspace.state.exists()
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "stacks").glob("Pulumi.*.yaml")), ids=lambda path: path.stem)
-def test_every_stack_of_the_checkout_has_its_rows(path: Path, workspace: Workspace) -> None:
-    other = Workspace.load(ROOT, path.stem.removeprefix("Pulumi."))
+@pytest.mark.parametrize("name", Variant)
+def test_every_stack_that_comes_with_halab_has_its_rows(name: str, workspace: Workspace) -> None:
+    other = Workspace.load(ROOT, name)
     rows = needs.rows(other, emulated=False)
     assert all(check.seen for check in rows)
     assert (rows[0].verdict is Verdict.OK) == (other.topology.stack.variant in BUILDABLE)
