@@ -133,9 +133,11 @@ def _clashes(workspace: Workspace, at: str, others: Sequence[Known]) -> Iterator
     for one in bearing:
         if one.stranger:
             yield f"{one.kind} {one.name}: exists on {at} and is not this stack's ({one.stranger}): rename or remove it"
-        elif not workspace.checkpoint.exists():
-            yield f"{one.kind} {one.name}: exists on {at} as this stack's, {_of_whom(workspace, at)}"
-    there = {one.name for one in bearing if one.kind == "network" and not one.stranger}
+    own_ones = [one for one in bearing if not one.stranger]
+    if own_ones and not workspace.checkpoint.exists():
+        more = f" and {len(own_ones) - 1} more" if own_ones[1:] else ""
+        yield f"{own_ones[0]}{more}: exists on {at} as this stack's, {_of_whom(workspace, at)}"
+    there = {one.name for one in own_ones if one.kind == "network"}
     own = {network.bridge for network in workspace.topology.networks if network.name in there}
     stacks = {taken.bridge for claim in theirs for taken in claims.taken_by(claim)}
     yield from claims.clashes(mine, theirs, _not(own | stacks, in_use(at)))
