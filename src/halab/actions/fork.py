@@ -42,8 +42,11 @@ def run(project: Path, origin: str, name: str, snapshot: str | None, *, overcomm
             raise RefusedError(f"{name}: a stack of that name is up already; ./halab down --stack {name}")
         site = Site(workspace, hypervisors.choose(workspace))
         steps = Steps(console)
+        known = store.read(place)
+        emulated, engine = known.host.domain_type == "qemu", str(known.record["engine"])
+        # long before it would be admitted: a refusal is not to be waited for
+        admission.refuse(workspace, site.name, emulated, overcommit=overcommit)
         found = checked(site, place, steps)
-        emulated, engine = found.host.domain_type == "qemu", str(found.record["engine"])
         with ExitStack() as stack:
             stack.enter_context(admission.admitted(workspace, site.name, engine, emulated, overcommit=overcommit))
             admitted = stack.pop_all()

@@ -54,8 +54,11 @@ def restore(workspace: Workspace, name: str, *, overcommit: bool, as_json: bool)
     steps = Steps(console)
     site = Site(workspace, hypervisors.choose(workspace))
     place = store.find(workspace.state, workspace.stack, name, _key(workspace, site.kind, name))
+    known = store.read(place)
+    emulated, engine = known.host.domain_type == "qemu", str(known.record["engine"])
+    # long before it would be admitted: a refusal is not to be waited for
+    admission.refuse(workspace, site.name, emulated, overcommit=overcommit)
     found = checked(site, place, steps)
-    emulated, engine = found.host.domain_type == "qemu", str(found.record["engine"])
     with admission.admitted(workspace, site.name, engine, emulated, overcommit=overcommit):
         restore_cloud(site, place, found, steps, steps.say)
     _told(workspace, place, found, "back", began, steps, as_json)

@@ -13,7 +13,7 @@ from halab.remote import Remote, RemoteError
 
 #: Seconds for one answer of a node that runs.
 ANSWER_LIMIT = 45.0
-#: Seconds for clusters that were brought back to be quorate again.
+#: Seconds for nodes that were brought back to let somebody in, and for clusters to be quorate again.
 RETURN_LIMIT = 120.0
 
 
@@ -69,8 +69,8 @@ async def set_clocks(remote: Remote, nodes: Iterable[str]) -> dict[str, str]:
     async def one(node: str) -> tuple[str, str]:
         try:
             # the first call dials, which takes seconds; only then is the time known that will be set
-            await remote.execute(node, ":", limit=ANSWER_LIMIT)
-            done = await remote.execute(node, f"date -u -s @{time.time():.3f} >/dev/null", limit=ANSWER_LIMIT)
+            await remote.execute(node, ":", limit=RETURN_LIMIT)
+            done = await remote.execute(node, f"date -u -s @{time.time():.3f} >/dev/null", limit=RETURN_LIMIT)
         except RemoteError as error:
             return node, str(error)
         return node, "" if done.status == 0 else f"{node}: {done.stderr.strip() or done.status}"
