@@ -79,6 +79,11 @@ def mappings(tree: Any) -> list[dict[Any, Any]]:
     return [tree, *(one for value in tree.values() if isinstance(value, dict) for one in mappings(value))]
 
 
+def odd(r: random.Random) -> Any:
+    """A value of its own each time: later mistakes may change what is in it."""
+    return copy.deepcopy(r.choice(ODD))
+
+
 def spoil(r: random.Random, tree: dict[Any, Any]) -> None:
     """One mistake of the kind that people and programs make."""
     target = r.choice(mappings(tree))
@@ -87,13 +92,13 @@ def spoil(r: random.Random, tree: dict[Any, Any]) -> None:
         case 0:
             target.pop(key, None)
         case 1:
-            target[key] = r.choice(ODD)
+            target[key] = odd(r)
         case 2:
-            target[r.choice(("colour", "cuont", "role", "\x1b]0;x\x07", "", 3, None, "password"))] = r.choice(ODD)
+            target[r.choice(("colour", "cuont", "role", "\x1b]0;x\x07", "", 3, None, "password"))] = odd(r)
         case 3:
             target[key] = str(target.get(key))
         case 4 if isinstance(target.get(key), list):
-            target[key] = [*target[key], r.choice(ODD)]
+            target[key] = [*target[key], odd(r)]
         case _:
             target[key] = [target.get(key)]
 
