@@ -73,11 +73,14 @@ async def positions(run: Run, found: Iterable[Database]) -> tuple[Database, ...]
 async def galera(topology: Topology, run: Run, decision: Decision, say: Say) -> None:
     """Bring the members up as decided, and the arbitrator back. Raises HalabError where one does not come."""
     await _each(run, decision.aside, "aside_galera", say)
+    arbiters = [node.name for node in topology.running(Service.GARBD)] if decision.what is not What.NOTHING else []
     if decision.what is What.FIRST:
+        # An arbitrator keeps the component that it was left alone in, and members that wait have perhaps joined that.
+        await _each(run, decision.then, "halt_galera", say)
+        await _each(run, arbiters, "halt_arbiter", say)
         await _each(run, [decision.first], "first_galera", say)
+    await _each(run, arbiters, "arbitrate", say)
     await _each(run, decision.then, "join_galera", say)
-    if decision.what is not What.NOTHING:
-        await _each(run, [node.name for node in topology.running(Service.GARBD)], "arbitrate", say)
 
 
 async def rabbitmq(run: Run, decision: Decision, say: Say) -> None:
@@ -93,6 +96,7 @@ async def rabbitmq(run: Run, decision: Decision, say: Say) -> None:
 
 async def _each(run: Run, nodes: Iterable[str], action: str, say: Say) -> None:
     async def one(node: str) -> None:
-        say((await run(node, script(action))).strip())
+        if said := (await run(node, script(action))).strip():
+            say(said)
 
     await asyncio.gather(*(one(node) for node in nodes))

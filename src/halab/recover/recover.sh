@@ -85,6 +85,8 @@ first_galera() {
     say "galera: $HOSTNAME made the cluster"
 }
 
+halt_galera() { systemctl stop mariadb; }
+
 # Its start may fail until the others have noticed that it is gone; the unit tries again.
 join_galera() {
     systemctl start --no-block mariadb
@@ -125,8 +127,9 @@ forget() {
     say "rabbitmq: $MEMBER is forgotten"
 }
 
-# The arbitrator ended, or waits for a cluster that is no more.
+halt_arbiter() { systemctl stop garb; }
+
 arbitrate() {
-    systemctl restart garb || fail "garb did not start; see journalctl -u garb"
+    systemctl start garb || fail "garb did not start; see journalctl -u garb"
     say "garbd: $HOSTNAME votes"
 }
