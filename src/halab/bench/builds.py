@@ -122,7 +122,9 @@ def _fork(lab: Lab, snapshot: str) -> tuple[float, dict[str, Any]]:
     # a bench that was killed may have left one
     file.unlink(missing_ok=True)
     try:
-        made = lab.execute([str(CHECKOUT / "halab"), "fork", lab.stack, copy, "--snapshot", snapshot, "--json"])
+        made = lab.execute(
+            [str(CHECKOUT / "halab"), "fork", lab.stack, copy, "--snapshot", snapshot, "--overcommit", "--json"]
+        )
         return made.seconds + _token(lab, copy), made.json()
     finally:
         if file.exists():
