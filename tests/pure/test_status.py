@@ -13,7 +13,7 @@ from rich.console import Console
 
 from components.cluster import fencing
 from components.topology import Topology, derive
-from components.variant import load
+from components.variant import Membership, Service, load
 from halab import status
 from halab.display.status import screen
 from halab.status import NodeAnswer
@@ -35,9 +35,9 @@ def topology() -> Topology:
     return derive(load(ROOT, "collapsed"))
 
 
-def crm_mon(topology: Topology, *, offline: str = "", quorum: bool = True) -> str:
-    """crm_mon 3.0's XML of the collapsed cloud; one node may be offline."""
-    cluster = topology.clusters[0]
+def crm_mon(topology: Topology, *, index: int = 0, offline: str = "", quorum: bool = True) -> str:
+    """crm_mon 3.0's XML of a cluster of the cloud; one node may be offline."""
+    cluster = topology.clusters[index]
 
     def node(name: str, kind: str) -> str:
         return f'<node name="{name}" online="{str(name != offline).lower()}" type="{kind}"/>'
@@ -54,6 +54,7 @@ def crm_mon(topology: Topology, *, offline: str = "", quorum: bool = True) -> st
         + "".join(resource(service, f"x:{service}", name) for name in members)
         + "</clone>"
         for service in sorted(topology.stack.cluster.manages)
+        if service in cluster.members[0].services
     )
     devices = "".join(resource(device, "stonith:fence_xvm", members[0]) for device in fencing.DEVICES)
     return (
@@ -76,20 +77,21 @@ def haproxy(topology: Topology, down: tuple[str, str] | None = None) -> str:
 
 
 def healthy(topology: Topology) -> dict[str, NodeAnswer]:
-    """All VIPs on controller-2."""
+    """All VIPs on the second node that may hold them."""
     answers = {}
+    clusters = [cluster.name for cluster in topology.clusters]
     for node in topology.nodes:
         units = "".join(f"{unit} active\n" for s in node.services for unit in status.UNITS.get(s, ()))
         said = {"up": "100", "addresses": str(node.ip), "units": units, "failed": ""}
-        if node.name.startswith("controller-"):
-            said |= {
-                "crm": crm_mon(topology),
-                "galera": HEALTHY_GALERA,
-                "rabbitmq": "listens\npeer 10.0.0.1\npeer 10.0.0.2",
-                "haproxy": haproxy(topology),
-            }
-        if node.name == "controller-2":
-            said["addresses"] += "".join(f"\n{vip.ip}" for vip in topology.vips)
+        if node.membership is Membership.FULL and node.cluster:
+            said["crm"] = crm_mon(topology, index=clusters.index(node.cluster))
+        own = {
+            Service.GALERA: HEALTHY_GALERA,
+            Service.RABBITMQ: "listens\npeer 10.0.0.1\npeer 10.0.0.2",
+            Service.HAPROXY: haproxy(topology),
+        }
+        said |= {str(service): text for service, text in own.items() if service in node.services}
+        said["addresses"] += "".join(f"\n{vip.ip}" for vip in topology.vips if node.name == vip.nodes[1])
         answers[node.name] = NodeAnswer("running", said)
     return answers
 
@@ -102,6 +104,19 @@ def render(report: status.Report) -> str:
     out = io.StringIO()
     Console(file=out, width=200, highlight=False).print(screen(report))
     return out.getvalue()
+
+
+def test_a_cloud_of_several_clusters_is_judged_cluster_by_cluster() -> None:
+    topology = derive(load(ROOT, "segregated"))
+    answers = healthy(topology)
+    report = status.report(topology, answers, {})
+    assert report.well, render(report)
+    assert [line.partition(":")[0] for line in report.clusters] == ["control", "data", "proxy", "queue"]
+    assert sorted(one.target for one in report.fencing) == sorted(node.name for node in topology.nodes)
+    data = next(index for index, cluster in enumerate(topology.clusters) if cluster.name == "data")
+    for node in topology.clusters[data].members:
+        change(answers, node.name, crm=crm_mon(topology, index=data, quorum=False))
+    assert status.report(topology, answers, {}).problems == ("cluster data: no quorum",)
 
 
 def test_a_healthy_cloud_is_well_and_fits_one_screen(topology: Topology) -> None:
