@@ -247,6 +247,18 @@ def test_a_flipped_bit_a_cut_file_or_a_missing_one_is_found(
     assert "./halab snapshot rm before --stack collapsed" in str(caught.value)
 
 
+def test_a_file_that_another_snapshot_has_is_not_read_again(saved: Path, tmp_path: Path) -> None:
+    other = tmp_path / "snapshots" / "collapsed" / ".other.partial"
+    (other / "ram").mkdir(parents=True)
+    os.link(saved / "state.json", other / "state.json")
+    (other / "ram" / "a.save").write_bytes(b"new")
+    flip(saved / "state.json", 0)
+    known = store.sums(tmp_path)
+    found = manifest.measure(other, manifest.contents(other), known)
+    assert found["state.json"] == manifest.read(saved).files["state.json"], "what it was when it was saved first"
+    assert found["ram/a.save"] == manifest.measure(other, ["ram/a.save"])["ram/a.save"]
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 9, "sha256": "", "snapshot": {}}'])
 def test_a_manifest_that_is_none_is_refused(saved: Path, text: str) -> None:
     (saved / manifest.NAME).write_text(text)

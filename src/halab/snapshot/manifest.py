@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from halab.embedded.providers.libvirt.upload import data_sections
@@ -19,6 +20,7 @@ from halab.workspace import write_text
 
 FORMAT = 2
 NAME = "manifest.json"
+Inode = tuple[int, int]
 _BLOCK = 256 * 1024
 _ZEROS = bytes(_BLOCK)
 
@@ -141,12 +143,18 @@ def digest(file: BinaryIO) -> str:
     return found.hexdigest()
 
 
-def measure(folder: Path, names: Iterable[str]) -> dict[str, File]:
-    """Size and checksum of files, read by as many threads as there are processors. Raises OSError."""
+def measure(folder: Path, names: Iterable[str], known: Mapping[Inode, File] = MappingProxyType({})) -> dict[str, File]:
+    """Size and checksum of files, read by as many threads as there are processors. Raises OSError.
+
+    `known`: what files are that another snapshot has too; they are not read again, and should one have changed since
+    it was saved there, it is found damaged.
+    """
 
     def one(name: str) -> tuple[str, File]:
         with (folder / name).open("rb") as file:
-            return name, File(os.fstat(file.fileno()).st_size, digest(file))
+            status = os.fstat(file.fileno())
+            before = known.get((status.st_dev, status.st_ino))
+            return name, before or File(status.st_size, digest(file))
 
     # the largest first, so that no thread is left with one at the end
     ordered = sorted(names, key=lambda name: -(folder / name).stat().st_size)

@@ -41,7 +41,9 @@ def save(site: Site, place: Place, step: Step, say: Say, *, as_it_is: bool = Fal
             _freeze(site, live, draft, folder, step, say)
             with step("files linked, checksums taken"):
                 _gather(site, live, draft, folder)
-                made = replace(draft, files=manifest.measure(folder, manifest.contents(folder)))
+                made = replace(
+                    draft, files=manifest.measure(folder, manifest.contents(folder), store.sums(workspace.state))
+                )
                 manifest.write(folder, made)
         place.touch()
     return made

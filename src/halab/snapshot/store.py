@@ -12,7 +12,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,6 +116,18 @@ def read(place: Place) -> Manifest:
         return manifest.read(place.folder)
     except DamagedError as error:
         raise DamagedError(f"{error}; remove it: ./halab snapshot rm {place.name}{_of(place)}") from None
+
+
+def sums(state: Path) -> dict[manifest.Inode, manifest.File]:
+    """The files of all snapshots that can be read, by (device, inode)."""
+    found = {}
+    for place in every(state):
+        with suppress(DamagedError):
+            for name, file in manifest.read(place.folder).files.items():
+                with suppress(OSError):
+                    status = (place.folder / name).stat()
+                    found[status.st_dev, status.st_ino] = file
+    return found
 
 
 def _of(place: Place) -> str:
