@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import posixpath
+import shlex
 import socket
 import threading
 import time
@@ -44,6 +46,8 @@ GONE = (
 MARK = b"halab-session:"
 ANNOUNCE = "echo halab-session:$$ >&2\n"
 END_SESSION = (Path(__file__).parent / "end_session.sh").read_bytes()
+NOTES = "/run/halab-session."
+ALONE = (Path(__file__).parent / "alone.sh").read_text()
 
 T = TypeVar("T")
 
@@ -209,8 +213,12 @@ class Ssh:
         stdin: str = "",
         environment: Mapping[str, str] | None = None,
     ) -> int:
-        """Run a command; its exit status. What it prints goes to `capture`."""
+        """Run a command; its exit status. What it prints goes to `capture`.
+
+        What a process that died left running there for the same URN is ended first.
+        """
         progress = Progress(endpoint)
+        command = alone(call.urn) + command
         return self._wait(
             call, progress, self._run(progress, patience, call, command, capture, stdin.encode(), environment or {})
         )
@@ -400,6 +408,12 @@ class Ssh:
         for link in links:
             await link.connection.wait_closed()
         await asyncio.get_running_loop().shutdown_default_executor()
+
+
+def alone(urn: str) -> str:
+    """The lines of shell that go before a command for it to be the only one of its URN on its host."""
+    note = f"{NOTES}{hashlib.sha256(urn.encode()).hexdigest()[:16]}"
+    return f"halab_at={note}\nhalab_end={shlex.quote(END_SESSION.decode())}\n{ALONE}"
 
 
 async def _open(
