@@ -100,7 +100,8 @@ def keep(workspace: Workspace, choice: Choice, domain_type: str, console: Consol
             raise
         console.print(f"not kept: {error}", style="yellow")
         return None
-    console.print(f"  {place.name}: {text.size(store.alone(place))}; see ./halab snapshot list")
+    took = text.duration(sum(steps.seconds.values()))
+    console.print(f"  {place.name} after {took}: {text.size(store.alone(place))}; see ./halab snapshot list")
     _make_room(workspace, console)
     return place
 

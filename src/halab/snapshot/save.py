@@ -150,7 +150,10 @@ def _freeze(site: Site, live: Live, draft: Manifest, folder: Path, step: Step, s
             live.resume(nodes)
     except BaseException:
         say("it did not work: the VMs are brought back")
-        bring_back(site, live, step, say)
+        # the libvirtd that was asked may be what has died
+        site.start()
+        with site.live() as anew:
+            bring_back(site, anew, step, say)
         raise
     awake(site, nodes, step, say)
     intent.forget(workspace)

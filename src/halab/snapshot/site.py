@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from urllib.parse import urlsplit
 
 from halab import hypervisors
 from halab.embedded.engine.lock import Lock, cli_locks
 from halab.embedded.hypervisor import Fence, Hypervisor
 from halab.embedded.hypervisor.waiting import wait_for
-from halab.errors import RefusedError
+from halab.embedded.providers.libvirt.host import api
+from halab.errors import HalabError, RefusedError
 from halab.keys import Keys
 from halab.remote import Remote
 from halab.snapshot.live import Live
@@ -63,11 +64,18 @@ class Site:
 
     @contextmanager
     def live(self) -> Iterator[Live]:
+        """The stack's VMs. An error of libvirt within the block leaves it as a HalabError."""
+        libvirt = api()
         found = Live(self._uri, self.workspace.topology.prefix, self.workspace.paths if self.embedded else None)
         try:
             yield found
+        except libvirt.libvirtError as error:
+            raise HalabError(
+                f"libvirt on {self._uri}: {error.get_error_message()}; run the command again, it goes on from there"
+            ) from error
         finally:
-            found.close()
+            with suppress(libvirt.libvirtError):  # the daemon may be gone, the connection with it
+                found.close()
 
     def remote(self) -> Remote:
         """SSH to the stack's nodes. Raises RefusedError where the stack has no keys."""
