@@ -16,8 +16,9 @@ class Step:
     """One action of one recipe on one node.
 
     `name` is `stage.action@node`, or `stage.ready` for a stage's gate: the only steps that other stages may be after,
-    apart from `stage.configure@node` and what is about one node's part, like its entering the load balancer. `members`: other nodes whose rebuild invalidates this step (its `<action>_down`
-    runs before they go). `secrets`: names the node must hold before this step. `timeout` in seconds.
+    apart from `stage.configure@node` and what is about one node's part, like its entering the load balancer. `members`:
+    other nodes whose rebuild invalidates this step (its `<action>_down` runs before they go). `secrets`: names the node
+    must hold before this step. `timeout` in seconds.
     """
 
     name: str

@@ -42,7 +42,7 @@ StartLimitIntervalSec=0
 [Service]
 User=clustercheck
 Group=nogroup
-ExecStart=/usr/bin/python3 -I /usr/local/lib/halab/galera_check.py {address} {port}
+ExecStart=/usr/bin/python3 -I /usr/local/lib/halab/galera_check.py {address} {port} /var/lib/mysql
 Restart=always
 RestartSec=2
 NoNewPrivileges=yes

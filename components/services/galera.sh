@@ -47,11 +47,25 @@ elsewhere() {
     return 1
 }
 
-# A new cluster loses nothing if this directory was never a member's (no cache), or was the last one's to go down.
+# holds_data ADDRESS: the member's check says that it does not serve, and was a member before.
+holds_data() {
+    local answer=''
+    exec 5<>"/dev/tcp/$1/$CHECK_PORT" || return 1
+    printf 'GET / HTTP/1.0\r\n\r\n' >&5
+    IFS= read -r -d '' -t 10 answer <&5 || :
+    [[ $answer == *'holds data' ]]
+}
+
+# A new cluster loses nothing if no member was ever in one (no cache), or if this one was the last to leave.
 may_bootstrap() {
-    local state=/var/lib/mysql/grastate.dat
+    local state=/var/lib/mysql/grastate.dat member
     [ -e "$state" ] || return 0
     if [ ! -e /var/lib/mysql/galera.cache ]; then
+        for member in $MEMBERS; do
+            if [ "$member" != "$ADDRESS" ] && (holds_data "$member"); then
+                return 1
+            fi
+        done
         sed -i 's/^safe_to_bootstrap: 0/safe_to_bootstrap: 1/' "$state"
     fi
     grep -q '^safe_to_bootstrap: 1' "$state"

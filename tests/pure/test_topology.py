@@ -136,3 +136,28 @@ def test_a_service_without_a_vip_is_a_key_error(collapsed: Topology) -> None:
 
     with pytest.raises(KeyError):
         collapsed.vip(Service.RABBITMQ)
+
+
+def test_a_third_vote_is_one_node_s_and_counts_for_its_service_alone() -> None:
+    from components.variant import Service
+
+    topology = derive(load(PROJECT, "endpoint"))
+    names = ["controller-1", "controller-2", "endpoint-1"]
+    for service in (Service.GALERA, Service.RABBITMQ):
+        assert [node.name for node in topology.voters(service)] == names
+        assert [node.name for node in topology.running(service)] == names[:2]
+    assert [node.name for node in topology.voters(Service.HAPROXY)] == ["endpoint-1", "endpoint-2"]
+
+
+def test_the_image_of_a_node_has_what_it_runs(topology: Topology) -> None:
+    from components.variant.model import CARRIES
+
+    for node in topology.nodes:
+        assert CARRIES[node.image].issuperset(node.services), node.name
+
+
+def test_computes_boot_the_controllers_image_only_where_they_run_what_it_has() -> None:
+    images = {
+        name: {n.image for n in derive(load(PROJECT, name)).role(Role.COMPUTE)} for name in ("endpoint", "cloned")
+    }
+    assert images == {"endpoint": {"controller"}, "cloned": {"compute"}}

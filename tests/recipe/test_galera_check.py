@@ -53,6 +53,11 @@ class Check:
         connection.request("GET", "/")
         return connection.getresponse().status
 
+    def text(self) -> str:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection.request("GET", "/")
+        return connection.getresponse().read().decode()
+
     def becomes(self, status: int) -> bool:
         """Whether it answers so within five seconds: it asks MariaDB at most once a second."""
         end = time.monotonic() + 5
@@ -78,7 +83,8 @@ def check(tmp_path: Path) -> Iterator[Check]:
     made.state("4 Primary")
     # The client is found whether or not this Python puts a script's own folder on its path (PYTHONSAFEPATH).
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    process = subprocess.Popen([sys.executable, tmp_path / "galera_check.py", "127.0.0.1", str(port)], env=environment)
+    command = [sys.executable, tmp_path / "galera_check.py", "127.0.0.1", str(port), tmp_path]
+    process = subprocess.Popen(command, env=environment)
     try:
         end = time.monotonic() + 20
         while time.monotonic() < end:
@@ -115,6 +121,17 @@ def test_a_server_that_dies_takes_it_out_and_one_that_returns_brings_it_back(che
     assert check.becomes(503)
     check.state("4 Primary")
     assert check.becomes(200)
+
+
+def test_a_member_that_does_not_serve_says_whether_it_holds_data(check: Check) -> None:
+    check.state("")
+    assert check.becomes(503)
+    assert not check.text().endswith("holds data")
+    (check.root / "galera.cache").touch()
+    assert check.text().endswith("holds data")
+    check.state("4 Primary")
+    assert check.becomes(200)
+    assert check.text() == "synced"
 
 
 def test_one_connection_is_kept_for_all_questions(check: Check) -> None:

@@ -1,11 +1,14 @@
 """Answers HTTP on ADDRESS PORT: 200 while this node's Galera serves clients in a primary component, else 503.
 
+A 503 ends with "holds data" where DIRECTORY, MariaDB's, was a member's before.
+
 A donor serves: when a member comes back it gets what it missed (IST), which blocks nothing; going out of service for
 that would cut every client's connection. A donor of all files (SST) makes writes wait until it is done.
 
 One process, one connection kept to MariaDB's socket, one thread; a state is asked for at most once a second.
 """
 
+import os
 import socket
 import sys
 import time
@@ -53,7 +56,7 @@ class State:
 
 
 def main() -> None:
-    address, port = sys.argv[1], int(sys.argv[2])
+    address, port, cache = sys.argv[1], int(sys.argv[2]), os.path.join(sys.argv[3], "galera.cache")
     state = State()
     with socket.create_server((address, port), backlog=64) as server:
         while True:
@@ -63,6 +66,8 @@ def main() -> None:
                 try:
                     client.recv(2048)
                     problem = state.problem()
+                    if problem and os.path.exists(cache):
+                        problem += "; holds data"
                     status, body = ("503 Service Unavailable", problem) if problem else ("200 OK", "synced")
                     head = f"HTTP/1.0 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
                     client.sendall((head + body).encode())
