@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from components.topology import TIE_BREAKERS, Topology
-from components.variant import Role, Service, VipManager
+from components.variant import CacheScope, Role, Service, VipManager
 
-_KEEPALIVED, _MIRANTIS = "ha-keepalived.md", "mirantis-2012.md"
+_PACEMAKER, _KEEPALIVED = "ha-openstack.md", "ha-keepalived.md"
+_PLUMGRID, _MIRANTIS = "plumgrid-2016.md", "mirantis-2012.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Limit:
 
 
 def limits(topology: Topology) -> tuple[Limit, ...]:
-    """Those of a stack, in the order in which they are told. A stack that Pacemaker manages throughout has none."""
+    """Those of a stack, in the order in which they are told. The collapsed and segregated layouts have none."""
     return tuple(_limits(topology))
 
 
@@ -46,6 +47,12 @@ def _limits(topology: Topology) -> Iterator[Limit]:
     if any(node.cluster is None for node in topology.role(Role.COMPUTE)):
         text = "instances of a compute that is lost stay down until it is back"
         yield Limit("computes", text, _KEEPALIVED, "Server roles")
+    if topology.managed(Service.KEYSTONE):
+        text = "a clone that fails takes along those ordered after it on its node, which start again after it"
+        yield Limit("clones in order", text, _PACEMAKER, "Historical Context")
+    if topology.stack.cache is CacheScope.LOCAL:
+        text = "a node's cache may let a token in, for up to an hour, that was revoked through another node"
+        yield Limit("revoked tokens", text, _PLUMGRID, "Keystone HA")
     for breaker, service in TIE_BREAKERS.items():
         for node in topology.running(breaker):
             copies = len(topology.running(service))

@@ -19,8 +19,8 @@ def stack(name: str) -> Topology:
     return derive(load(PROJECT, name))
 
 
-@pytest.mark.parametrize("name", ["collapsed", "segregated", "cloned"])
-def test_what_pacemaker_manages_throughout_has_no_limits(name: str) -> None:
+@pytest.mark.parametrize("name", ["collapsed", "segregated"])
+def test_what_pacemaker_manages_but_the_apis_has_no_limits(name: str) -> None:
     assert limits(stack(name)) == ()
 
 
@@ -36,13 +36,19 @@ def test_two_controllers_are_told_what_their_third_votes_cannot_do() -> None:
     assert all("endpoint-1" in one.text for one in votes)
 
 
-@pytest.mark.parametrize("name", ["keepalived", "endpoint"])
-def test_verify_tells_each_with_its_seed_and_docs_name_the_section(name: str) -> None:
+def test_clones_in_order_and_caches_of_their_own_have_their_price() -> None:
+    assert [one.name for one in limits(stack("cloned"))] == ["clones in order", "revoked tokens"]
+
+
+@pytest.mark.parametrize(
+    ("name", "docs"), [("keepalived", "keepalived"), ("endpoint", "keepalived"), ("cloned", "clusters")]
+)
+def test_verify_tells_each_with_its_seed_and_docs_name_the_section(name: str, docs: str) -> None:
     class Asked:
         topology = stack(name)
 
     found = asyncio.run(design.design(Asked()))  # type: ignore[arg-type]
-    page = (PROJECT / "docs" / "keepalived.md").read_text()
+    page = (PROJECT / "docs" / f"{docs}.md").read_text()
     assert [one.by_design for one in found] == [one.source for one in limits(Asked.topology)]
     assert all(one.section in page for one in limits(Asked.topology))
     assert design.design in QUESTIONS
