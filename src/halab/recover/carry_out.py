@@ -55,7 +55,7 @@ async def look(topology: Topology, run: Run) -> Seen:
 async def positions(run: Run, found: Iterable[Database]) -> tuple[Database, ...]:
     """The members with the positions of those that do not know theirs without looking into their data.
 
-    Such a member's MariaDB is stopped; it is one that waits for others, not one that serves.
+    Such a member's MariaDB is stopped for that; it is one that waits for others, not one that serves.
     """
     members = tuple(found)
     if any(one.component == "Primary" for one in members):

@@ -51,11 +51,12 @@ look() {
     done
 }
 
-# How far the data of a member that does not run goes: Debian's own program, which the unit runs at every start too.
+# How far the data of a member that does not serve goes: Debian's own program, which the unit runs at every start too.
 position() {
     local found
     systemctl stop mariadb
     found=$(galera_recovery) || fail "galera_recovery failed; see $HALAB_LOG/$HALAB_STEP.log"
+    systemctl start --no-block mariadb
     say "recovered=${found##*:}"
 }
 
