@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,3 +28,10 @@ def make_lab(tmp_path: Path, quick_keys: None) -> Callable[..., Lab]:
         return Lab(tmp_path / name, **rest)
 
     return make
+
+
+@pytest.fixture
+def state() -> Iterator[Path]:
+    """A folder whose path is short enough for a socket's."""
+    with tempfile.TemporaryDirectory(prefix="hl-") as folder:
+        yield Path(folder) / "state"

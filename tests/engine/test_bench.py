@@ -15,8 +15,8 @@ from halab import cpu
 ROOT = Path(__file__).parents[2]
 
 
-def test_a_bench_prints_and_keeps_the_same_figures_with_the_machine_they_were_taken_on(tmp_path: Path) -> None:
-    environment = {**os.environ, "HALAB_STATE": str(tmp_path / "state")}
+def test_a_bench_prints_and_keeps_the_same_figures_with_the_machine_they_were_taken_on(state: Path) -> None:
+    environment = {**os.environ, "HALAB_STATE": str(state)}
     done = subprocess.run(
         [ROOT / "halab", "bench", "graph", "--repeat", "1", "--json"],
         env=environment,
