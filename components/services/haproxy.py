@@ -18,7 +18,7 @@ CERTIFICATE = "/etc/haproxy/endpoint.pem"
 ENTERED = "/etc/haproxy/entered"
 #: Where HAProxy answers for itself, to who holds the VIPs on its node.
 HEALTH_ADDRESS, HEALTH_PORT = "127.0.0.1", 8404
-_HEALTH = f"""listen health
+HEALTH = f"""listen health
     bind {HEALTH_ADDRESS}:{HEALTH_PORT}
     mode http
     http-request return status 200
@@ -91,7 +91,7 @@ def _proxy(topology: Topology, listener: Listener) -> str:
 
 def config(topology: Topology) -> str:
     """haproxy.cfg, the same on every node; every proxy is named after its service."""
-    health = [_HEALTH] if topology.running(Service.KEEPALIVED) else []
+    health = [HEALTH] if topology.running(Service.KEEPALIVED) else []
     here = (one for one in listeners(topology) if one not in _apart(topology))
     return "\n".join([_HEAD, *health, *(_proxy(topology, listener) for listener in here)])
 
