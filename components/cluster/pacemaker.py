@@ -76,7 +76,11 @@ def _push(topology: Topology, cluster: Cluster, resources: tuple[Resource, ...])
         node=first.name,
         recipe=RECIPE,
         action="push",
-        env={"CIB_FILE": CIB_FILE, "MEMBERS": " ".join(node.name for node in cluster.members)},
+        env={
+            "CIB_FILE": CIB_FILE,
+            "MEMBERS": " ".join(node.name for node in cluster.members),
+            "REMOTES": " ".join(node.name for node in cluster.remotes),
+        },
         files=(
             File(CIB_FILE, cib.document(topology, cluster, resources), "root", "haclient", 0o640),
             File("/usr/local/lib/halab/cib_merge.py", _MERGE.read_text()),

@@ -1,5 +1,7 @@
 # shellcheck shell=bash
-# The cluster as a whole, from its first member. push: MEMBERS, CIB_FILE; admit: MEMBER.
+# The cluster as a whole, from its first member. push: MEMBERS, REMOTES, CIB_FILE; admit: MEMBER.
+
+configured() { cibadmin --query --xpath /cib/configuration/resources/primitive >/dev/null 2>&1; }
 
 # Before anything runs in it, a cluster must be whole: whoever is missing would be fenced. Later a quorum is enough.
 formed() {
@@ -9,7 +11,7 @@ formed() {
         printf 'no quorum\n'
         return 1
     fi
-    if cibadmin --query --xpath /cib/configuration/resources/primitive >/dev/null 2>&1; then
+    if configured; then
         return 0
     fi
     for member in $MEMBERS; do
@@ -37,8 +39,32 @@ push_difference() {
     rm -rf "$folder"
 }
 
+# Of those the cluster knows, nobody is missing.
+whole() {
+    local state node
+    state=$(crm_mon -1 --include=none,nodes --output-as=xml) || return 1
+    for node in $MEMBERS $REMOTES; do
+        if grep -q "<node name=\"$node\"" <<<"$state" &&
+            ! grep -Eq "<node name=\"$node\".* online=\"true\".* pending=\"false\"" <<<"$state"; then
+            printf '%s is not online\n' "$node"
+            return 1
+        fi
+    done
+}
+
+# A push ends a pause of fencing: whoever was rebuilt meanwhile and has not joined yet, or has a failure on record from
+# when it went, would be fenced at once. One that does not come in time is fenced with good reason.
+await_rebuilt() {
+    if ! configured || [ "$(crm_attribute --type crm_config --name stonith-enabled --query --quiet)" != false ]; then
+        return 0
+    fi
+    (retry_until 300 "$MEMBERS $REMOTES to be online" whole) || return 0
+    crm_resource --cleanup || printf 'the records of failures stay\n'
+}
+
 push() {
     retry_until 600 "a cluster of $MEMBERS" formed
+    await_rebuilt
     with_lock cib push_difference
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import subprocess
 import threading
@@ -32,7 +33,7 @@ class Witness:
         self.root = root
         for folder in ("bin", "fake", "var", "log", "run"):
             (root / folder).mkdir()
-        for name in ("crm_attribute", "crm_mon", "rabbitmqctl"):
+        for name in ("cibadmin", "crm_attribute", "crm_mon", "crm_resource", "rabbitmqctl"):
             (root / "bin" / name).write_text(TOOL)
             (root / "bin" / name).chmod(0o755)
 
@@ -49,7 +50,8 @@ class Witness:
 
     def run(self, topology: Topology, step: str, action: str, **values: str) -> subprocess.CompletedProcess[str]:
         """The step's own script, with the node's folders below the test's and `values` in place of its exports."""
-        script = plan(topology).by_name[step].script()
+        script = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
+        script += plan(topology).by_name[step].script()
         for real, mine in (("/var/lib/halab", "var"), ("/var/log/halab", "log"), ("/run/halab", "run")):
             script = script.replace(real, str(self.root / mine))
         for name, value in values.items():
@@ -159,3 +161,40 @@ def test_a_member_that_cannot_be_forgotten_is_said_to_be_so(
     done = witness.run(topology, "rabbitmq.configure@controller-3", "configure_down", **values)
     assert done.returncode == 0
     assert "localhost is not forgotten" in done.stdout
+
+
+def await_rebuilt(witness: Witness, topology: Topology) -> subprocess.CompletedProcess[str]:
+    """A part of the push, run by a step of the same recipe that writes no files."""
+    values = {"MEMBERS": "controller-1 controller-2", "REMOTES": "compute-1 compute-2"}
+    return witness.run(topology, "pacemaker.admit@controller-3", "await_rebuilt", **values)
+
+
+def test_fencing_resumes_when_whoever_was_rebuilt_has_joined(witness: Witness, topology: Topology) -> None:
+    online = '    <node name="{}" id="1" online="true" standby="true" pending="false" type="member"/>\n'
+    # compute-2 is new: the cluster does not know it yet, and its own step waits for it
+    witness.answers("crm_mon", "".join(map(online.format, ("controller-1", "controller-2", "compute-1"))))
+    witness.answers("crm_attribute", "false\n")
+    done = await_rebuilt(witness, topology)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert witness.asked[-1] == "crm_resource --cleanup", "what failed while it was away is no reason to fence it"
+
+
+@pytest.mark.parametrize("stonith", ["true", ""])
+def test_a_push_without_a_pause_waits_for_nobody(witness: Witness, topology: Topology, stonith: str) -> None:
+    witness.answers("crm_attribute", f"{stonith}\n")
+    assert await_rebuilt(witness, topology).returncode == 0
+    assert not [line for line in witness.asked if line.startswith(("crm_mon", "crm_resource"))]
+
+
+def test_a_cluster_that_is_new_has_nobody_to_wait_for(witness: Witness, topology: Topology) -> None:
+    witness.answers("crm_attribute", "false\n")
+    witness.fails("cibadmin")
+    assert await_rebuilt(witness, topology).returncode == 0
+    assert not [line for line in witness.asked if line.startswith("crm_resource")]
+
+
+def test_a_node_that_is_not_online_is_waited_for(witness: Witness, topology: Topology) -> None:
+    joining = '    <node name="controller-2" id="2" online="true" standby="true" pending="true" type="member"/>\n'
+    witness.answers("crm_mon", joining)
+    done = witness.run(topology, "pacemaker.admit@controller-3", "whole", MEMBERS="controller-2", REMOTES="")
+    assert done.returncode == 1
