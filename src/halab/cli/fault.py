@@ -51,3 +51,20 @@ def run(
     from halab.actions.fault import FaultOptions, run
 
     return run(found, name, FaultOptions(snapshot if restore else "", seed, limit, as_json))
+
+
+@app.command(
+    "watch",
+    epilog="Example: ./halab fault watch -- ./halab replace controller-2 --yes",
+    context_settings={"ignore_unknown_options": True},
+)
+def watch(
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="What is to be watched.")],
+    stack: options.Stack = options.DEFAULT_STACK,
+    limit: Annotated[int, typer.Option(min=60, metavar="SECONDS", help="Until then all must be well again.")] = 3600,
+    as_json: options.Json = False,
+) -> int:
+    """What clients notice of any command: of a replacement, an up after an edit, one of your own."""
+    from halab.actions.fault import FaultOptions, watch
+
+    return watch(options.standing(stack), command, FaultOptions(limit=limit, json=as_json))

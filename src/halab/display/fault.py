@@ -43,7 +43,7 @@ def outcome(result: Result) -> RenderableType:
             _milliseconds(one["during"]["median"]),
             _milliseconds(one["during"]["worst"]),
         )
-    lines = [f"hit: {', '.join(result.victims)}"]
+    lines = [f"hit: {', '.join(result.victims)}"] if result.victims else []
     lines += [f"{node} ran anew after {duration(seconds)}" for node, seconds in result.fenced.items()]
     if result.well is not None:
         goal = result.goals.get("well")
