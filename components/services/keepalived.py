@@ -15,6 +15,8 @@ RECIPE = Recipe(Path(__file__).with_suffix(".sh"))
 PASSWORD = "VRRP_AUTH"
 CHECK = "/usr/local/lib/halab/haproxy_check"
 _CHECK = Path(__file__).parent / "files" / "haproxy_check.sh"
+#: Debian's unit stays down; an address would stay on a node that no longer says it has it.
+_SUPERVISED = "[Unit]\nStartLimitIntervalSec=0\n\n[Service]\nRestart=always\nRestartSec=1\n"
 #: A HAProxy that ends is noticed at once by its process, one that hangs by its silence.
 _HEAD = """global_defs {{
     router_id {name}
@@ -97,6 +99,7 @@ def steps(topology: Topology) -> tuple[Step, ...]:
             files=(
                 File("/etc/keepalived/halab.conf.in", config(topology, node), mode=0o600),
                 File(CHECK, _CHECK.read_text(), mode=0o755),
+                File("/etc/systemd/system/keepalived.service.d/halab.conf", _SUPERVISED),
             ),
             secrets=frozenset({PASSWORD}),
             after=frozenset({f"machine.secrets@{node.name}"}),

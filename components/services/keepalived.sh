@@ -11,6 +11,7 @@ configure() {
     sed -e "s/interface CLOUD$/interface $interface/" -e 's/\(auth_pass ........\).*/\1/' /etc/keepalived/halab.conf.in |
         put_file /etc/keepalived/keepalived.conf root root 0600
     keepalived -t -f /etc/keepalived/keepalived.conf || fail "keepalived refuses its configuration"
+    reload_units keepalived.service
     say "keepalived: configured"
 }
 

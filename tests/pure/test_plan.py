@@ -42,6 +42,19 @@ def test_stages_meet_only_at_gates_and_at_what_is_configured(topology: Topology)
             assert own or joined or enters or gate, f"{step.name} after {before.name}"
 
 
+@pytest.mark.parametrize("name", ["keepalived", "endpoint", "collapsed"])
+def test_what_systemd_runs_is_started_again_when_its_files_change(name: str) -> None:
+    stack = load(PROJECT, name)
+    timers = replace(stack.timers, galera_suspect=33, haproxy_check=7)
+    before, after = plan(derive(stack)), plan(derive(replace(stack, timers=timers)))
+    placed = {step.name for step in after.steps if step.action in ("configure", "enter")}
+    changed = {one for one in placed if after.by_name[one].script() != before.by_name[one].script()}
+    assert {one.partition(".")[0] for one in changed} >= {"galera", "haproxy"}
+    for start in (one.replace(".configure@", ".start@") for one in changed):
+        if start in after.by_name and ".start@" in start:
+            assert after.by_name[start].script() != before.by_name[start].script(), start
+
+
 def test_every_stage_has_at_most_one_gate(topology: Topology) -> None:
     gates = [step.name for step in plan(topology).steps if step.is_gate]
     assert len(gates) == len(set(gates))
