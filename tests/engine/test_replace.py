@@ -1,116 +1,31 @@
-"""One node replaced: the real program of the default stack in the embedded engine, with providers that only take notes.
+"""One node replaced: the real program of the default stack, with providers that only take notes.
 
 What is done to whom, and in which order: the cluster is told before the VM goes, and nobody else is touched.
 """
 
 from __future__ import annotations
 
-import threading
-import uuid
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from components.plan import plan
-from components.topology import Topology, derive
-from components.variant import load
 from halab.actions.replace import scope
-from halab.embedded.engine import Engine, Summary, paths
-from halab.embedded.provider import Call, Created, Diff, Props
-from halab.image import cache, spec
-from halab.workspace import Workspace
+from halab.embedded.engine import Summary
+from tests.engine.noted_stack import Stack
 
-ROOT = Path(__file__).parents[2]
 NODE = "controller-2"
 
 
-class Notes:
-    """A provider of anything: what it is given is what it has. `done`: (operation, resource) in order."""
-
-    version = "0"
-
-    def __init__(self, package: str, done: list[tuple[str, str]]) -> None:
-        self.package, self.done, self._lock = package, done, threading.Lock()
-
-    def _note(self, what: str, call: Call) -> None:
-        with self._lock:
-            self.done.append((what, call.urn.rpartition("::")[2]))
-
-    def check_config(self, inputs: Props) -> Props:
-        return inputs
-
-    def configure(self, inputs: Props) -> None: ...
-
-    def check(self, type_: str, name: str, old: Props | None, new: Props) -> Props:
-        return new
-
-    def diff(self, type_: str, id_: str, old_inputs: Props, old_outputs: Props, new_inputs: Props) -> Diff:
-        return Diff({paths.render(path): kind for path, kind in paths.compare(old_inputs, new_inputs)})
-
-    def create(self, type_: str, call: Call, inputs: Props, *, preview: bool) -> Created:
-        if preview:
-            return Created("", inputs)
-        self._note("create", call)
-        return Created(uuid.uuid4().hex, inputs)
-
-    def read(self, type_: str, call: Call, id_: str, inputs: Props, outputs: Props) -> Props | None:
-        return outputs
-
-    def update(
-        self, type_: str, call: Call, id_: str, old_inputs: Props, old_outputs: Props, inputs: Props, *, preview: bool
-    ) -> Props:
-        if not preview:
-            self._note("update", call)
-        return inputs
-
-    def delete(self, type_: str, call: Call, id_: str, inputs: Props, outputs: Props) -> None:
-        self._note("delete", call)
-
-    def close(self) -> None: ...
-
-
-class Stack:
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.done = folder, list[tuple[str, str]]()
-        self.topology: Topology = derive(load(ROOT, "collapsed"))
-        for name in {node.image for node in self.topology.nodes}:
-            image = folder / "cache" / "images" / f"{name}-{spec.image_key(name)[:12]}"
-            image.mkdir(parents=True)
-            for file in cache.FILES:
-                (image / file).write_text(f"{name} {file}")
-            cache.write_manifest(image, name, spec.image_key(name), {})
-
-    @property
-    def workspace(self) -> Workspace:
-        return Workspace(ROOT, self.topology, self.folder / "state")
-
-    def engine(self) -> Engine:
-        environment = {
-            "HALAB_STATE": str(self.folder / "state"),
-            "HALAB_CACHE": str(self.folder / "cache"),
-            "HALAB_LIBVIRT_URI": "qemu:///system",
-            "HALAB_DOMAIN_TYPE": "qemu",
-        }
-        factories = {name: (lambda name=name: Notes(name, self.done)) for name in ("libvirt", "command")}
-        return Engine(
-            ROOT,
-            "collapsed",
-            self.folder / "pulumi",
-            "correct horse",
-            factories,
-            env=environment,
-        )
-
-    def replace(self, *, preview: bool = False) -> Summary:
-        engine = self.engine()
-        run = engine.preview if preview else engine.up
-        return run(target=scope(self.workspace, self.topology.node(NODE)), replace=(f"{NODE}-root",))
+def replace(stack: Stack, *, preview: bool = False) -> Summary:
+    engine = stack.engine()
+    run = engine.preview if preview else engine.up
+    return run(target=scope(stack.workspace, stack.topology.node(NODE)), replace=(f"{NODE}-root",))
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
-    found = Stack(tmp_path_factory.mktemp("replace"))
+    found = Stack(tmp_path_factory.mktemp("replace"), "collapsed")
     made = found.engine().up()
     assert made.ok, made.failures
     return found
@@ -119,7 +34,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
 @pytest.fixture(scope="module")
 def replaced(stack: Stack) -> list[tuple[str, str]]:
     stack.done.clear()
-    done = stack.replace()
+    done = replace(stack)
     assert done.ok, done.failures
     return list(stack.done)
 
@@ -166,7 +81,7 @@ def test_the_clusters_are_told_before_the_vm_goes_and_wait_for_the_new_one(repla
 @pytest.mark.timeout(180)
 def test_a_preview_of_it_tells_the_same_and_does_nothing(stack: Stack, replaced: list[tuple[str, str]]) -> None:
     stack.done.clear()
-    told = stack.replace(preview=True)
+    told = replace(stack, preview=True)
     assert told.ok
     assert stack.done == []
     assert {urn.rpartition("::")[2] for op, urn, _ in told.steps if op == "replace"} == {
