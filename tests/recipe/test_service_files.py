@@ -242,6 +242,42 @@ def test_rabbitmq_finds_its_members_by_configuration_and_has_no_guest(placed: Pl
     assert values["listeners.tcp.1"] == f"{topology.node(placed.step.node).ip}:5672"
 
 
+@files("/etc/haproxy/entered/apis.cfg")
+def test_haproxy_reads_what_backends_enter_beside_its_own_file(
+    placed: Placed, put: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    pem = put("endpoint.pem", base64.b64decode(SECRETS.endpoint_pem(["a.halab"], [])).decode())
+    main = next(one for one in PLACED if one.stack == placed.stack and one.file.path == "/etc/haproxy/haproxy.cfg")
+    texts = [one.text().replace("/etc/haproxy/endpoint.pem", str(pem)) for one in (main, placed)]
+    (tmp_path / "entered").mkdir()
+    first = put("haproxy.cfg", texts[0].replace("user haproxy", "user root").replace("group haproxy", "group root"))
+    command = [program("haproxy"), "-c", "-f", str(first), "-f", str(tmp_path / "entered")]
+    accepts(command)
+    put("entered/apis.cfg", texts[1])
+    accepts(command)
+    served = re.findall(r"^listen (\S+)", texts[0] + texts[1], re.M)
+    assert sorted(set(served)) == sorted(served)
+    assert {"galera", "keystone", "glance", "placement"} <= set(served)
+
+
+@files("/etc/redis/halab-redis.conf")
+def test_every_redis_but_the_first_begins_as_its_replica_and_none_is_open(placed: Placed) -> None:
+    values = dict(line.split(" ", 1) for line in placed.text().splitlines())
+    nodes = _topology(placed.stack).running(Service.REDIS)
+    assert values["bind"] == str(_topology(placed.stack).node(placed.step.node).ip)
+    assert values.get("replicaof") == (None if placed.step.node == nodes[0].name else f"{nodes[0].ip} 6379")
+    assert len(values["requirepass"]) >= 24
+    assert values["masterauth"] == values["requirepass"]
+
+
+@files("/etc/redis/halab-sentinel.conf")
+def test_a_majority_of_sentinels_chooses_the_master(placed: Placed) -> None:
+    nodes = _topology(placed.stack).running(Service.REDIS)
+    monitored = next(line.split() for line in placed.text().splitlines() if line.startswith("sentinel monitor "))
+    assert monitored[3] == str(nodes[0].ip)
+    assert int(monitored[5]) * 2 > len(nodes)
+
+
 @files("/etc/default/garb")
 def test_the_arbitrators_file_is_shell_that_sets_the_members(placed: Placed, put: Callable[[str, str], Path]) -> None:
     path = put("garb", placed.text())

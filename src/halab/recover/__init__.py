@@ -225,7 +225,9 @@ def rabbitmq(members: Sequence[Queue], trust: str = "") -> Decision:
     """In which order the members start. `trust` decides only where the members alone cannot."""
     present = [one for one in members if not one.problem]
     if len(present) <= len(members) // 2:
-        return _refuse(f"{len(present)} of {len(members)} members answer, and without a majority RabbitMQ only pauses")
+        return _refuse(
+            f"{len(present)} of {len(members)} members answer, and without a majority RabbitMQ pauses, whoever is trusted"
+        )
     decision = _order_rabbitmq(members)
     trusted = next((one for one in present if one.node == trust), None)
     if decision.what is not What.REFUSE or trusted is None:
