@@ -226,7 +226,7 @@ def rabbitmq(members: Sequence[Queue], trust: str = "") -> Decision:
     present = [one for one in members if not one.problem]
     if len(present) <= len(members) // 2:
         return _refuse(
-            f"{len(present)} of {len(members)} members answer, and without a majority RabbitMQ pauses, whoever is trusted"
+            f"{len(present)} of {len(members)} members answer; without a majority RabbitMQ pauses, whoever is trusted"
         )
     decision = _order_rabbitmq(members)
     trusted = next((one for one in present if one.node == trust), None)
