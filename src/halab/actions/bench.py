@@ -72,7 +72,7 @@ def _take(
             return cluster.run(lab, repeat, tell)
     workspace.refuse_unbuildable()
     lab = _lab(workspace, stack_file(workspace.project, workspace.stack), f"{PREFIX}{workspace.stack}")
-    with lab.session(copies=2 if "fork" in part else 1):
+    with lab.session():
         return builds.run(lab, part, baseline, repeat, tell)
 
 

@@ -71,11 +71,8 @@ class Lab:
         write_text(self.project / "stacks" / f"Pulumi.{self.stack}.yaml", yaml.safe_dump(document, sort_keys=False))
 
     @contextmanager
-    def session(self, copies: int = 1) -> Iterator[Lab]:
-        """The stack may be used within; it is down before and after. `copies`: how many of it will run at once.
-
-        Raises RefusedError when it cannot begin.
-        """
+    def session(self) -> Iterator[Lab]:
+        """The stack may be used within; it is down before and after. Raises RefusedError when it cannot begin."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with (self.folder / ".lock").open("w") as lock:
             try:
@@ -85,18 +82,18 @@ class Lab:
             self._prepare()
             self.log.unlink(missing_ok=True)
             self.run("down")
-            self._refuse_short_memory(copies)
+            self._refuse_short_memory()
             try:
                 yield self
             finally:
                 self.run("down")
 
-    def _refuse_short_memory(self, copies: int) -> None:
-        need, there = copies * sum(node.memory + QEMU_OVERHEAD for node in self.topology.nodes), meminfo("MemAvailable")
+    def _refuse_short_memory(self) -> None:
+        need, there = sum(node.memory + QEMU_OVERHEAD for node in self.topology.nodes), meminfo("MemAvailable")
         if need > there:
             raise RefusedError(
-                f"bench: {need - there} MiB of memory short: {self.stack}{' and its copy' if copies > 1 else ''} "
-                f"take {need}, {there} are available; take a stack down (./halab down), or bench a smaller one"
+                f"bench: {need - there} MiB of memory short: {self.stack}'s VMs take {need}, "
+                f"{there} are available; take a stack down (./halab down), or bench a smaller one"
             )
 
     def command(self, name: str, *arguments: str, stack: str | None = None) -> list[str]:
