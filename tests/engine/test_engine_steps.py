@@ -364,11 +364,9 @@ def test_what_is_to_be_replaced_is_though_nothing_of_it_changed(lab: Lab) -> Non
     lab.log()
     before = lab.resource("bystander")["id"]
     plan = lab.engine().preview(replace=["vm"])
-    assert [(op, urn.rpartition("::")[2]) for op, urn, _ in plan.steps if op == "replace"] == [
-        ("replace", "vm"),
-        ("replace", "step"),
-        ("replace", "other"),
-    ]
+    replaced = [urn.rpartition("::")[2] for op, urn, _ in plan.steps if op == "replace"]
+    assert replaced[0] == "vm"
+    assert sorted(replaced[1:]) == ["other", "step"], "neither waits for the other"
     assert lab.log() == []
     assert lab.up(replace=["vm"]).ok
     assert sorted(lab.log()) == ["create other", "create step", "create vm", "delete other", "delete vm"]
