@@ -248,3 +248,26 @@ def test_what_must_never_be_is_kept_even_if_it_passes() -> None:
     found = conduct(Fault("none", "", "", nothing, lambda _: {}), Client(), lambda: next(looks, None) or Look(), on)
     assert found.problem == ""
     assert found.breaches == ["VIP galera is held by controller-1, controller-2 at once"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_libvirt_that_misses_a_question_ends_no_course() -> None:
+    asked = 0
+
+    def vms() -> dict[str, Vm]:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            raise HalabError("virsh list: no answer within 30 s")
+        return on()
+
+    looks = iter([HalabError("libvirt: no answer")])
+
+    def look() -> Look:
+        if error := next(looks, None):
+            raise error
+        return Look()
+
+    found = conduct(Fault("none", "", "", nothing, lambda _: {}), Client(), look, vms)
+    assert found.problem == ""
+    assert "libvirt: no answer" in [what for _, what in found.events]

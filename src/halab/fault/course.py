@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from halab.errors import HalabError
@@ -117,7 +118,8 @@ class Conductor:
         healed = False
         try:
             while self._now() < self._limit:
-                self._watch(before, await asyncio.to_thread(self._vms))
+                with suppress(HalabError):  # a busy libvirt may miss one question
+                    self._watch(before, await asyncio.to_thread(self._vms))
                 calm = self._probes_steady()
                 if not healed and (calm or self._now() > _HANDS):
                     healed = True
@@ -153,7 +155,10 @@ class Conductor:
                 await asyncio.sleep(_TICK)
                 continue
             at = self._now()
-            look = await self._look()
+            try:
+                look = await self._look()
+            except HalabError as error:
+                look = Look(str(error))
             self._looks.append((at, look))
             if not look.well:
                 self._note(look.problem)
