@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import itertools
 import json
 import os
 import socket
@@ -19,7 +20,6 @@ from typing import Any
 import pytest
 
 from components.secrets import Secrets
-from halab.fault.outage import STEADY
 from halab.fault.probe import Https, Loop, Ping, Row, Token, echo, reason, replies
 
 SECRETS = Secrets(bytes(32), datetime(2026, 1, 1, tzinfo=UTC))
@@ -120,7 +120,7 @@ def test_silence_is_a_failure_at_the_limit(silent: int, files: tuple[Path, Path]
         began = time.monotonic()
         with pytest.raises(Exception, match=r"time|Lost connection"):
             probe.ask()
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 20
 
 
 def test_an_echo_request_has_the_checksum_that_its_receiver_computes() -> None:
@@ -163,15 +163,17 @@ class Flaky:
 def test_a_loop_asks_one_question_at_a_time_and_notes_each_answer() -> None:
     probe = Flaky()
     with Loop({"one": probe}) as loop:
-        time.sleep(1.6)
+        while len(loop.samples()["one"]) < 2:
+            time.sleep(0.1)
         probe.broken.set()
-        time.sleep(1.0)
+        while len(loop.samples()["one"]) < 4:
+            time.sleep(0.1)
     samples = loop.samples()["one"]
     assert probe.most == 1
-    assert STEADY <= len(samples) <= 5
     assert samples[0].ok
     assert samples[-1].problem == "Connection refused"
-    assert all(0.7 <= sample.seconds < 2 for sample in samples)
+    assert all(sample.seconds >= 0.7 for sample in samples)
+    assert all(later.at >= sooner.at + sooner.seconds for sooner, later in itertools.pairwise(samples))
     zero = samples[1].at
     assert loop.samples(zero)["one"][1].at == 0
 
