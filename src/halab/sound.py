@@ -48,6 +48,12 @@ def _name(resource: Mapping[str, Any]) -> str:
     return str((resource.get("outputs") or {}).get("name", ""))
 
 
+def unfinished(workspace: Workspace) -> bool:
+    """Whether the state has something that a run began and did not end. Raises StateError when it is damaged."""
+    found = expected(workspace)
+    return found is not None and found.unfinished
+
+
 def require(workspace: Workspace, *, embedded: bool) -> None:
     """Raises StateError, PassphraseError, KeysError or RefusedError for what an up must not build on.
 

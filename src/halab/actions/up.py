@@ -236,7 +236,8 @@ def _build(
             return Built(refreshed, None, None)
     if runner.name == "embedded":
         planned = runner.preview(lambda event: None, targets, options.replace)
-        if planned.ok and not planned.changed:
+        # What an earlier run began and nobody wants any more shows in no preview: up takes it back.
+        if planned.ok and not planned.changed and not sound.unfinished(workspace):
             return Built(planned, None, None)
         expected = work(planned.steps)
         if not options.replace:
