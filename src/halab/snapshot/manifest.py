@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +21,7 @@ FORMAT = 2
 NAME = "manifest.json"
 Inode = tuple[int, int]
 _BLOCK = 256 * 1024
+_PRIORITY = -15
 _ZEROS = bytes(_BLOCK)
 
 
@@ -158,14 +158,28 @@ def measure(folder: Path, names: Iterable[str], known: Mapping[Inode, File] = Ma
 
     # the largest first, so that no thread is left with one at the end
     ordered = sorted(names, key=lambda name: -(folder / name).stat().st_size)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), initializer=_hurry) as pool:
+    with _before_others(), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         return dict(pool.map(one, ordered))
 
 
-def _hurry() -> None:
-    """This thread goes before the emulated VMs of a cloud that runs, which would take most of the host from it."""
-    with suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), -15)
+@contextmanager
+def _before_others() -> Iterator[None]:
+    """This process goes before the emulated VMs of a cloud that runs, which would take most of the host from it.
+
+    Where the kernel groups processes by session (sched(7), autogroup), a process's own priority counts for nothing.
+    """
+    priority, group = os.getpriority(os.PRIO_PROCESS, 0), Path("/proc/self/autogroup")
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
+    with suppress(OSError):
+        group.write_text(str(_PRIORITY))
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, priority)
+        with suppress(OSError):
+            group.write_text("0")
 
 
 def check(folder: Path, manifest: Manifest) -> None:
