@@ -115,6 +115,16 @@ wsrep_provider_options = "{options}"
 """
 
 
+def _turns(topology: Topology, first: Node) -> list[tuple[Node, ...]]:
+    """Who starts together, and with other files restarts: the first alone, then as many as leave the others a majority.
+
+    Members that leave at once, even in order, may leave the last ones without a primary component.
+    """
+    others = [node for node in topology.running(Service.GALERA) if node is not first]
+    size = (len(topology.voters(Service.GALERA)) - 1) // 2
+    return [(first,), *(tuple(others[index : index + size]) for index in range(0, len(others), size))]
+
+
 def databases(topology: Topology) -> tuple[openstack.Api, ...]:
     """The APIs that keep a schema of their own, and a user for it alone."""
     return tuple(api for api in openstack.APIS if topology.running(api.service))
@@ -158,7 +168,8 @@ def steps(topology: Topology) -> tuple[Step, ...]:
     )
     start: tuple[Step, ...] = ()
     if not managed:
-        ordered = {node.name: on(RECIPE, "start", node.name) for node in nodes}
+        turns = _turns(topology, first)
+        before = {node.name: turns[index - 1] for index, turn in enumerate(turns) if index for node in turn}
         start = tuple(
             Step(
                 name=ordered[node.name],
@@ -171,8 +182,13 @@ def steps(topology: Topology) -> tuple[Step, ...]:
                     "ADDRESS": str(node.ip),
                     "BOOTSTRAP": "yes" if node is first else "",
                 },
-                after=frozenset({on(RECIPE, "configure", node.name)} | ({ordered[first.name]} - {ordered[node.name]})),
-                timeout=900,
+                after=frozenset(
+                    {
+                        on(RECIPE, "configure", node.name),
+                        *(on(RECIPE, "start", one.name) for one in before.get(node.name, ())),
+                    }
+                ),
+                timeout=1200,
             )
             for node in nodes
         )

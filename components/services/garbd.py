@@ -8,7 +8,7 @@ from components.parts import ServicePart
 from components.recipe import File, Recipe
 from components.secrets import CA_PEM, ENDPOINT_PEM
 from components.services import galera, openstack
-from components.steps import Step, on
+from components.steps import Step, contents, on
 from components.topology import Node, Topology
 from components.variant import Service
 
@@ -44,16 +44,19 @@ def config(topology: Topology, node: Node) -> str:
 def steps(topology: Topology) -> tuple[Step, ...]:
     env = {"CA_FILE": openstack.CA_FILE, "CERTIFICATE": CERTIFICATE, "PORT": str(galera.REPLICATION_PORT)}
     node = topology.running(Service.GARBD)[0]
+    members = () if topology.managed(Service.GALERA) else topology.running(Service.GALERA)
+    started = (on(galera.RECIPE, "start", member.name) for member in members)
+    files = (
+        File("/etc/default/garb", config(topology, node)),
+        File("/etc/systemd/system/garb.service.d/halab.conf", DROP_IN),
+    )
     configure = Step(
         name=on(RECIPE, "configure", node.name),
         node=node.name,
         recipe=RECIPE,
         action="configure",
         env=env,
-        files=(
-            File("/etc/default/garb", config(topology, node)),
-            File("/etc/systemd/system/garb.service.d/halab.conf", DROP_IN),
-        ),
+        files=files,
         secrets=frozenset({CA_PEM, ENDPOINT_PEM}),
         after=frozenset({f"machine.secrets@{node.name}"}),
     )
@@ -62,9 +65,9 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         node=node.name,
         recipe=RECIPE,
         action="ready",
-        env=env,
-        # An arbitrator joins a component; it cannot make one.
-        after=frozenset({configure.name, "database.ready"}),
+        env={**env, **contents(files)},
+        # An arbitrator joins a component, it cannot make one; and it does not leave one beside another member.
+        after=frozenset({configure.name, "database.ready", *started}),
         timeout=600,
     )
     return (configure, ready)

@@ -10,7 +10,7 @@ import pytest
 from components import dot
 from components.plan import plan
 from components.topology import Topology, derive
-from components.variant import Membership, Role, Service, load
+from components.variant import Membership, Role, RoleSpec, Service, load
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -38,6 +38,7 @@ def test_stages_meet_only_at_gates_and_at_what_is_configured(topology: Topology)
             own = before.recipe == step.recipe or before.name == f"machine.secrets@{step.node}"
             joined = {before.stage, step.stage} <= {"corosync", "pacemaker", "remote"}
             enters = (before.action, step.action) == ("start", "enter") or before.action == "enter"
+            enters |= (before.stage, step.stage) == ("galera", "garbd")
             gate = before.is_gate or before.action == "configure"
             assert own or joined or enters or gate, f"{step.name} after {before.name}"
 
@@ -53,6 +54,22 @@ def test_what_systemd_runs_is_started_again_when_its_files_change(name: str) -> 
     for start in (one.replace(".configure@", ".start@") for one in changed):
         if start in after.by_name and ".start@" in start:
             assert after.by_name[start].script() != before.by_name[start].script(), start
+
+
+def test_a_minority_of_databases_restarts_at_once_however_many_there_are() -> None:
+    stack = load(PROJECT, "keepalived")
+    for count in (3, 5, 15):
+        topology = derive(replace(stack, roles=tuple(_counted(spec, count) for spec in stack.roles)))
+        graph = plan(topology)
+        names = [f"galera.start@{node.name}" for node in topology.running(Service.GALERA)]
+        turns = [len(graph.ancestors(name) & set(names)) for name in names]
+        together = [turns.count(turn) for turn in set(turns)]
+        assert len(together) == 3
+        assert max(together) < count / 2
+
+
+def _counted(spec: RoleSpec, count: int) -> RoleSpec:
+    return replace(spec, count=count) if spec.role is Role.CONTROLLER else spec
 
 
 def test_every_stage_has_at_most_one_gate(topology: Topology) -> None:
