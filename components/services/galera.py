@@ -172,7 +172,7 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         before = {node.name: turns[index - 1] for index, turn in enumerate(turns) if index for node in turn}
         start = tuple(
             Step(
-                name=ordered[node.name],
+                name=on(RECIPE, "start", node.name),
                 node=node.name,
                 recipe=RECIPE,
                 action="start",
