@@ -71,18 +71,26 @@ synced() {
     [ "$component $state" = 'Primary Synced' ]
 }
 
+# Galera ignores it while the members' view is changing.
+promoted() {
+    if ! synced; then
+        mysql -e 'SET GLOBAL wsrep_provider_pc_bootstrap = ON'
+        return 1
+    fi
+}
+
 # A member that still runs, without a quorum, makes the cluster without being stopped.
 first_galera() {
     if [ "$(status wsrep_cluster_status 2>/dev/null)" = non-Primary ]; then
-        mysql -e 'SET GLOBAL wsrep_provider_pc_bootstrap = ON'
+        retry_until 300 "a primary component" promoted
     else
         systemctl stop mariadb
         sed -i 's/^safe_to_bootstrap: 0/safe_to_bootstrap: 1/' "$DATA/grastate.dat"
         trap 'rm -f /run/mysqld/wsrep-new-cluster' EXIT
         printf '_WSREP_NEW_CLUSTER=--wsrep-new-cluster\n' >/run/mysqld/wsrep-new-cluster
         systemctl start mariadb || fail "mariadb did not start; see journalctl -u mariadb"
+        retry_until 300 "a primary component" synced
     fi
-    retry_until 300 "a primary component" synced
     say "galera: $HOSTNAME made the cluster"
 }
 
