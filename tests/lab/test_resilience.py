@@ -334,10 +334,12 @@ def test_an_up_and_a_down_that_are_killed_at_any_moment_go_on_from_there(trial: 
     first = trial.under_way(*UP, what=("creating", "Volume"))
     assert f"pid {first.pid}" in trial.run(*UP, code=1), "a second up at the same time"
     end(first)
-    bereaved = trial.under_way(*UP, what=("creating", "Domain"))
-    os.kill(next(one.pid for one in trial.hypervisor.processes() if one.role == "libvirtd"), signal.SIGKILL)
+    (libvirtd,) = (one.pid for one in trial.hypervisor.processes() if one.role == "libvirtd")
+    # while the image is copied, which takes a while on any host
+    bereaved = trial.under_way(*UP, what=("creating", "Volume"))
+    os.kill(libvirtd, signal.SIGKILL)
     said, _ = bereaved.communicate(timeout=LIMIT)
-    assert bereaved.returncode == 1
+    assert bereaved.returncode == 1, said
     assert "libvirt at" in said
     assert "to go on: ./halab up --stack bare" in said
     for what in (("creating", "Domain"), ("creating", "Command")):
