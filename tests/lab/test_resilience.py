@@ -118,19 +118,20 @@ class Trial:
         found: dict[str, Any] = json.loads(process.stdout)
         return found
 
-    def under_way(self, *arguments: str, what: tuple[str, str]) -> subprocess.Popen[str]:
-        """A command in the moment in which its engine does something: kind and last part of the type."""
+    def under_way(self, *arguments: str, what: str) -> subprocess.Popen[str]:
+        """A command in the moment in which its engine begins something, as its log says."""
+        before = self.logs()
         process = self.start(*arguments)
-        assert wait_for(lambda: what in self.doing() or process.poll() is not None, LIMIT)
+
+        def begun() -> bool:
+            return any(f" started {what}" in log.read_text() for log in self.logs() - before)
+
+        assert wait_for(lambda: begun() or process.poll() is not None, LIMIT)
         assert process.poll() is None, (what, process.communicate()[0])
         return process
 
-    def doing(self) -> set[tuple[str, str]]:
-        try:
-            pending = json.loads(self.checkpoint.read_text())["checkpoint"]["latest"]["pending_operations"]
-        except (FileNotFoundError, KeyError):
-            return set()
-        return {(one["type"], one["resource"]["type"].rpartition(":")[2]) for one in pending}
+    def logs(self) -> set[Path]:
+        return set((self.state / "log" / "bare").glob("*.log"))
 
     def check(self) -> None:
         """What is there is what the state says, one by one, and all of it."""
@@ -331,32 +332,31 @@ def test_an_interrupted_up_ends_what_runs_and_the_next_one_goes_on_from_there_an
 
 
 def test_an_up_and_a_down_that_are_killed_at_any_moment_go_on_from_there(trial: Trial) -> None:
-    first = trial.under_way(*UP, what=("creating", "Volume"))
+    first = trial.under_way(*UP, what="create volume controller")
     assert f"pid {first.pid}" in trial.run(*UP, code=1), "a second up at the same time"
     end(first)
     (libvirtd,) = (one.pid for one in trial.hypervisor.processes() if one.role == "libvirtd")
-    # while the image is copied, which takes a while on any host
-    bereaved = trial.under_way(*UP, what=("creating", "Volume"))
+    bereaved = trial.under_way(*UP, what="create VM")
     os.kill(libvirtd, signal.SIGKILL)
     said, _ = bereaved.communicate(timeout=LIMIT)
     assert bereaved.returncode == 1, said
     assert "libvirt at" in said
     assert "to go on: ./halab up --stack bare" in said
-    for what in (("creating", "Domain"), ("creating", "Command")):
+    for what in ("create VM", "create fencing"):
         end(trial.under_way(*UP, what=what))
     trial.up()
     trial.check()
     assert trial.hypervisor.fence.listening()
     assert trial.steps() == []
 
-    interrupted = trial.under_way("down", what=("deleting", "Domain"))
+    interrupted = trial.under_way("down", what="delete VM")
     interrupted.send_signal(signal.SIGINT)
     said, _ = interrupted.communicate(timeout=LIMIT)
     assert interrupted.returncode == 1, said
     assert "./halab down --stack bare goes on" in said
     trial.up()
     trial.check()
-    end(trial.under_way("down", what=("deleting", "Domain")))
+    end(trial.under_way("down", what="delete VM"))
     assert "none left" in trial.run("down", PULUMI_CONFIG_PASSPHRASE="wrong")
     assert not trial.root.exists()
     assert not trial.checkpoint.exists()
