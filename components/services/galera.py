@@ -121,7 +121,7 @@ def _turns(topology: Topology, first: Node) -> list[tuple[Node, ...]]:
     Members that leave at once, even in order, may leave the last ones without a primary component.
     """
     others = [node for node in topology.running(Service.GALERA) if node is not first]
-    size = (len(topology.voters(Service.GALERA)) - 1) // 2
+    size = max(1, (len(topology.voters(Service.GALERA)) - 1) // 2)
     return [(first,), *(tuple(others[index : index + size]) for index in range(0, len(others), size))]
 
 
