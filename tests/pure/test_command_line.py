@@ -64,7 +64,7 @@ def test_an_unknown_stack_is_one_line_that_names_those_there_are(
     assert not state.exists()
 
 
-@pytest.mark.parametrize("variant", [one for one in VARIANTS if one != "collapsed"])
+@pytest.mark.parametrize("variant", [one for one in VARIANTS if one not in BUILDABLE])
 def test_up_refuses_what_it_cannot_build_in_one_line_and_makes_nothing(
     variant: str, state: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
