@@ -15,6 +15,7 @@ import pytest
 
 from halab.cli.app import run
 from halab.host import pulumi_cli
+from halab.workspace import BUILDABLE
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [
