@@ -18,7 +18,7 @@ from halab.bench.lab import CHECKOUT, Lab, described
 from halab.display import text
 from halab.display.bench import screen
 from halab.errors import DONE, RefusedError
-from halab.workspace import Workspace, write_json
+from halab.workspace import Workspace, now, write_json
 
 #: What can be asked for, in the order in which it is taken: cheap ones first.
 NAMES = ("preview", "graph", "cluster", "up", "restore", "fork")
@@ -85,7 +85,7 @@ def _keep(workspace: Workspace, asked: Sequence[str], results: Sequence[Result],
     write_json(
         path,
         {
-            "taken": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "taken": now(),
             "stack": workspace.stack,
             "machine": machine,
             "results": [result.as_json() for result in results],

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from rich.console import Console
 
@@ -31,7 +30,7 @@ from halab.host.probe import virt_type
 from halab.keys import Keys
 from halab.remote import Remote
 from halab.verify.context import Context, script
-from halab.workspace import Workspace
+from halab.workspace import Workspace, now
 
 #: Seconds for one answer, by what runs the guests: an emulated one needs a second for what a real one does at once.
 PROBE_LIMIT = {"kvm": 2.0, "qemu": 5.0}
@@ -82,7 +81,7 @@ class Experiment:
 
     async def carry_out(self) -> Result:
         topology = self._workspace.topology
-        began = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        began = now()
         async with cloud.remote(self._workspace) as remote:
             await self._sql(remote, script(_MAKE, user=_USER, password=self._password))
             try:

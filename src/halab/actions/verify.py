@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from halab import hypervisors
 from halab.actions import cloud
 from halab.display import text
 from halab.errors import DONE, FAILED
-from halab.workspace import Workspace
+from halab.workspace import Workspace, now
 
 if TYPE_CHECKING:
     from halab.verify import Finding, Report
@@ -37,7 +36,7 @@ def run(workspace: Workspace, *, junit: Path | None, as_json: bool) -> int:
 def ask(workspace: Workspace, console: Console) -> Report:
     """Every question, each answer printed as it comes; the stack's record notes whether it passed."""
     report = asyncio.run(_ask(workspace, console))
-    passed = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}" if report.ok else ""
+    passed = now() if report.ok else ""
     workspace.note(verified=passed)
     good = len(report.findings) - len(report.failed)
     aside = sum(bool(finding.by_design) for finding in report.findings)

@@ -8,15 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from halab.host.install import qemu_version
+from halab.host.machine import cpu_model, meminfo
 from halab.host.probe import virt_type
-
-
-def meminfo(name: str) -> int:
-    """MiB."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) >> 10
-    raise KeyError(name)
 
 
 def describe(state: Path) -> dict[str, Any]:
@@ -25,7 +18,7 @@ def describe(state: Path) -> dict[str, Any]:
     qemu = qemu_version()
     return {
         "cores": len(os.sched_getaffinity(0)),
-        "cpu": _cpu(),
+        "cpu": cpu_model(),
         "memory_mib": meminfo("MemTotal"),
         "available_mib": meminfo("MemAvailable"),
         "load": round(os.getloadavg()[0], 2),
@@ -34,10 +27,3 @@ def describe(state: Path) -> dict[str, Any]:
         "virtualization": probe.domain_type,
         "python": platform.python_version(),
     }
-
-
-def _cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()

@@ -17,8 +17,8 @@ import yaml
 
 from components.topology import Topology, derive
 from components.variant import CONFIG_KEY, parse
-from halab.bench.host import meminfo
 from halab.errors import HalabError, RefusedError
+from halab.host.machine import meminfo
 from halab.stacks.budget import QEMU_OVERHEAD
 from halab.workspace import write_text
 

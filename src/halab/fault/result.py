@@ -13,6 +13,7 @@ from typing import Any
 
 from halab.fault.course import Course
 from halab.fault.outage import ProbeSummary
+from halab.host.machine import cpu_model, meminfo
 from halab.image import spec
 from halab.workspace import Workspace, write_json
 
@@ -120,23 +121,12 @@ def read_all(state: Path, stacks: Iterable[str]) -> list[Result]:
 
 def host() -> dict[str, Any]:
     """The machine this process runs on: CPU model, cores that it may use, memory in GiB, kernel."""
-    cpu = next(
-        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), ""
-    )
-    memory = next((line.split()[1] for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), "0")
     return {
-        "cpu": cpu or platform.machine(),
+        "cpu": cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(int(memory) / 2**20, 1),
+        "memory_gib": round(meminfo("MemTotal") / 1024, 1),
         "kernel": platform.release(),
     }
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text().splitlines()
-    except OSError:
-        return []
 
 
 def versions(workspace: Workspace) -> dict[str, str]:

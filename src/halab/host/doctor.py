@@ -14,6 +14,7 @@ from pathlib import Path
 
 from halab.host import pins, pulumi_cli
 from halab.host.install import exists, find, install, plan, qemu_version
+from halab.host.machine import meminfo
 from halab.host.probe import virt_type
 from halab.host.requirements import (
     QEMU_MINIMUM,
@@ -223,20 +224,8 @@ def _namespaces() -> Check:
     )
 
 
-def _meminfo() -> dict[str, int]:
-    """MiB by name."""
-    found = {}
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        name, _, rest = line.partition(":")
-        found[name] = int(rest.split()[0]) // 1024
-    return found
-
-
 def _memory(asked: int) -> Check:
-    return judge_memory(asked, **{key: _meminfo()[name] for key, name in _MEMORY.items()})
-
-
-_MEMORY = {"total": "MemTotal", "available": "MemAvailable"}
+    return judge_memory(asked, meminfo("MemTotal"), meminfo("MemAvailable"))
 
 
 def judge_memory(asked: int, total: int, available: int) -> Check:

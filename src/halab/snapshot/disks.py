@@ -6,7 +6,6 @@ A frozen layer is never written again, so the same file may lie in any number of
 from __future__ import annotations
 
 import os
-import shutil
 import struct
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from halab.errors import HalabError
+from halab.stacks.host import existing
 
 #: Between a disk's name and the id of the save that froze it.
 MARK = "~"
@@ -138,17 +138,4 @@ def fill(pool: Path, seen: Path, files: Path, layers: Mapping[str, str]) -> None
 
 def shares(one: Path, other: Path) -> bool:
     """Whether files can be linked between two folders, neither of which needs to exist yet."""
-    return _device(one) == _device(other)
-
-
-def free(folder: Path) -> int:
-    """Bytes that can be written below `folder`, which need not exist yet."""
-    return shutil.disk_usage(_existing(folder)).free
-
-
-def _device(folder: Path) -> int:
-    return _existing(folder).stat().st_dev
-
-
-def _existing(folder: Path) -> Path:
-    return next(path for path in (folder, *folder.parents) if path.exists())
+    return existing(one).stat().st_dev == existing(other).stat().st_dev

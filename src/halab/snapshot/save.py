@@ -20,6 +20,8 @@ from halab.snapshot.live import disks as disks_of
 from halab.snapshot.manifest import Guest, Manifest
 from halab.snapshot.site import Say, Site, Step, locked
 from halab.snapshot.store import Place
+from halab.stacks.host import free
+from halab.workspace import now as taken
 
 _MIB = 1024**2
 
@@ -77,7 +79,7 @@ def _draft(site: Site, place: Place, live: Live, as_it_is: bool) -> Manifest:
         cloud=workspace.topology.stack.cloud,
         name=place.name,
         golden=place.folder.name if place.golden else "",
-        created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        created=taken(),
         root=str(workspace.paths.root),
         host=host.here(site.kind, domain_type),
         well=not as_it_is,
@@ -114,7 +116,7 @@ def _refuse_full(site: Site, live: Live, place: Place, draft: Manifest) -> None:
     needed = draft.memory * _MIB
     if not disks.shares(pool, place.folder):
         needed += sum(path.stat().st_blocks * 512 for path in pool.iterdir() if path.is_file())
-    if (short := needed - disks.free(place.folder)) > 0:
+    if (short := needed - free(place.folder)) > 0:
         raise RefusedError(
             f"{place.folder.parent}: {-(-short // _MIB)} MiB short of the {needed // _MIB} MiB that a snapshot of "
             f"{site.workspace.stack} may take; ./halab snapshot prune makes room"

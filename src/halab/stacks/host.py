@@ -12,6 +12,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
+from halab.host.machine import meminfo
 from halab.stacks.claims import Taken
 
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -42,11 +43,7 @@ def parse_routes(found: Iterable[Mapping[str, Any]]) -> Iterator[Taken]:
 
 def memory() -> int:
     """MiB that this host has for everything: its memory, or the limit of the control group we are in."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemTotal:"):
-            total = int(line.split()[1]) // 1024
-            return min([total, *_limits()])
-    raise OSError("/proc/meminfo has no MemTotal")
+    return min([meminfo("MemTotal"), *_limits()])
 
 
 def _limits() -> Iterator[int]:
