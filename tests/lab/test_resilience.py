@@ -119,7 +119,7 @@ class Trial:
         return found
 
     def under_way(self, *arguments: str, what: str) -> subprocess.Popen[str]:
-        """A command in the moment in which its engine begins something, as its log says."""
+        """A command that is stopped in the moment in which its engine begins something, as its log says."""
         before = self.logs()
         process = self.start(*arguments)
 
@@ -127,6 +127,7 @@ class Trial:
             return any(f" started {what}" in log.read_text() for log in self.logs() - before)
 
         assert wait_for(lambda: begun() or process.poll() is not None, LIMIT)
+        process.send_signal(signal.SIGSTOP)
         assert process.poll() is None, (what, process.communicate()[0])
         return process
 
@@ -338,6 +339,7 @@ def test_an_up_and_a_down_that_are_killed_at_any_moment_go_on_from_there(trial: 
     (libvirtd,) = (one.pid for one in trial.hypervisor.processes() if one.role == "libvirtd")
     bereaved = trial.under_way(*UP, what="create VM")
     os.kill(libvirtd, signal.SIGKILL)
+    bereaved.send_signal(signal.SIGCONT)
     said, _ = bereaved.communicate(timeout=LIMIT)
     assert bereaved.returncode == 1, said
     assert "libvirt at" in said
@@ -351,6 +353,7 @@ def test_an_up_and_a_down_that_are_killed_at_any_moment_go_on_from_there(trial: 
 
     interrupted = trial.under_way("down", what="delete VM")
     interrupted.send_signal(signal.SIGINT)
+    interrupted.send_signal(signal.SIGCONT)
     said, _ = interrupted.communicate(timeout=LIMIT)
     assert interrupted.returncode == 1, said
     assert "./halab down --stack bare goes on" in said
