@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from components.stylesheet import stylesheet
 from halab.embedded.engine import Engine, checkpoint, cipher, engine, state
@@ -121,8 +122,8 @@ class Program:
         self.command(name, "member", dependencies=(inside.urn,), replace_with=parts, undone=True)
 
     def libvirt(self, kind: str, name: str, inputs: dict[str, Any], **rest: Any) -> Outcome:
-        rest = {"replace_on_changes": ("*",), "delete_before_replace": True, "provider": self.provider} | rest
-        return self.make(f"{LIBVIRT}{kind}", name, inputs, **rest)
+        usual: dict[str, Any] = {"replace_on_changes": ("*",), "provider": self.provider}
+        return self.make(f"{LIBVIRT}{kind}", name, inputs, delete_before_replace=True, **usual | rest)
 
     def command(self, machine: str, what: str, *, undone: bool = False, **rest: Any) -> Outcome:
         """Notes the disk that the machine has; without `undone` the note stays when the command goes."""
@@ -131,8 +132,10 @@ class Program:
         inputs: dict[str, Any] = {"create": f"stat -c '%i %w' {self.disks / machine}.qcow2 > {note}"}
         if undone:
             inputs["delete"] = f"rm -f {note}"
-        rest = {"replace_on_changes": ("triggers[*]",), "delete_before_replace": True} | rest
-        return self.make("command:local:Command", name, inputs, **rest)
+        again = ("triggers[*]",)
+        return self.make(
+            "command:local:Command", name, inputs, replace_on_changes=again, delete_before_replace=True, **rest
+        )
 
     def make(
         self,
@@ -218,9 +221,9 @@ def run(order: Mapping[str, Any]) -> dict[str, Any]:
         def stop(self) -> None:
             pass
 
-    engine.Program, engine.Server = InProcess, NoServer  # type: ignore[misc, assignment]
-    one = Engine(folder, STACK, folder / "state", PASSPHRASE, providers())
-    done = [getattr(one, what)() for what in order["do"]]
+    with patch.multiple(engine, Program=InProcess, Server=NoServer):
+        one = Engine(folder, STACK, folder / "state", PASSPHRASE, providers())
+        done = [getattr(one, what)() for what in order["do"]]
     return {
         "failures": [f"{f.urn.rpartition('::')[2]}: {f.error}" for summary in done for f in summary.failures],
         "steps": [[op, urn.rpartition("::")[2]] for op, urn, _ in done[-1].steps if op != "same"],

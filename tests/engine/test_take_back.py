@@ -16,7 +16,7 @@ __all__ = ["fake", "host", "pool", "qemu"]
 def test_a_killed_create_is_taken_back_by_name(qemu: Driver, tmp_path: Path) -> None:
     provider = qemu.provider
     assert isinstance(provider, Recovers)
-    asked = {
+    asked: dict[str, Props] = {
         POOL: {"name": "p", "type": "dir", "target": {"path": "/var/lib/libvirt/images/p"}},
         VOLUME: {"name": "v", "pool": "p", "size": 1 << 20},
         SEED: {"name": "s", "pool": "p", "userData": "#cloud-config\n"},

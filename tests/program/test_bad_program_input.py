@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pulumi
 import pytest
-from recorder import record, stack_config
+
+from tests.program.recorder import record, stack_config
 
 
 def test_a_bad_stack_file_ends_the_program_with_its_lines_and_no_traceback() -> None:

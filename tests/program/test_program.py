@@ -10,7 +10,6 @@ from pathlib import Path
 import pulumi
 import pytest
 import yaml
-from recorder import PROJECT, Recorded, is_secret, record, stack_config
 
 from components.bootstrap import hands_over_secrets
 from components.cluster import fencing
@@ -19,6 +18,7 @@ from components.steps import StepGraph
 from components.topology import Topology, derive
 from components.variant import Service, Variant, load
 from halab.keys import Keys
+from tests.program.recorder import PROJECT, Recorded, is_secret, record, stack_config
 
 STACKS = sorted(Variant)
 LIBVIRT = "libvirt:index/"

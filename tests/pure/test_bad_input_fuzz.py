@@ -192,7 +192,7 @@ def test_what_keys_may_be_together_can_be_planned(seed: int) -> None:
 
 
 def test_apis_that_pacemaker_manages_beside_a_database_that_it_does_not_can_be_planned() -> None:
-    tree = yaml.safe_load(STACKS["segregated"])["config"][CONFIG_KEY]
+    tree = yaml.safe_load(STACKS[Variant.SEGREGATED])["config"][CONFIG_KEY]
     tree["cluster"]["manages"] = ["rabbitmq", "haproxy", "glance", "placement", "keystone"]
     assert plan(derive(parse("found", tree))).steps
 

@@ -36,7 +36,8 @@ def edited(path: str, **attributes: str) -> str:
     """The healthy cluster's XML with attributes of the one element at `path` changed."""
     root = etree.fromstring(XML.encode())
     (element,) = root.findall(path)
-    element.attrib.update(attributes)
+    for name, value in attributes.items():
+        element.set(name, value)
     return etree.tostring(root, encoding="unicode")
 
 

@@ -83,7 +83,7 @@ def check(tmp_path: Path) -> Iterator[Check]:
     made.state("4 Primary")
     # The client is found whether or not this Python puts a script's own folder on its path (PYTHONSAFEPATH).
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, tmp_path / "galera_check.py", "127.0.0.1", str(port), tmp_path]
+    command = [sys.executable, str(tmp_path / "galera_check.py"), "127.0.0.1", str(port), str(tmp_path)]
     process = subprocess.Popen(command, env=environment)
     try:
         end = time.monotonic() + 20

@@ -95,7 +95,7 @@ def linters(project: Path) -> Iterator[tuple[str, list[str]]]:
     yaml = [name for name in files if name.endswith((".yaml", ".yml"))]
     yield "ruff check", [str(tools / "ruff"), "check", "."]
     yield "ruff format", [str(tools / "ruff"), "format", "--check", "."]
-    yield "mypy", [str(tools / "mypy"), "components", "src/halab", "__main__.py"]
+    yield "mypy", [str(tools / "mypy"), "components", "src/halab", "__main__.py", "tests"]
     yield "import contracts", [str(tools / "lint-imports")]
     yield "shellcheck", [str(tools / "shellcheck"), "--external-sources", *shell]
     yield "yamllint", [str(tools / "yamllint"), "--strict", *yaml]
