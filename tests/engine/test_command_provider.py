@@ -17,7 +17,7 @@ import pytest
 
 from halab.embedded.provider import UNKNOWN, Asset, Call, DiffKind, Props, ProviderError, Secret
 from halab.embedded.providers import providers
-from halab.embedded.providers.command import CommandProvider, ssh
+from halab.embedded.providers.command import CommandProvider, session
 from halab.embedded.providers.command.ssh import Ssh
 from halab.embedded.providers.schema import plain
 from tests.engine.ssh_server import CLIENT, HOST, PEM, SSHD, Library, Server, Sshd, until
@@ -36,7 +36,7 @@ class Log:
         return [line for seen, line in self.lines if seen == severity]
 
 
-def call(timeout: float | None = 30, log: Callable[[str, str], None] | None = None) -> Call:
+def call(timeout: float | None = 100, log: Callable[[str, str], None] | None = None) -> Call:
     return Call("urn:pulumi:s::p::command:local:Command::step", timeout, log or Log(), threading.Event())
 
 
@@ -246,7 +246,7 @@ def test_a_daemon_that_keeps_the_output_open_does_not_hold_up_its_command(
 ) -> None:
     if isinstance(server, Library):
         pytest.skip("the library's server tells the exit status only after the output's end")
-    monkeypatch.setattr(ssh, "DRAIN", 1)
+    monkeypatch.setattr(session, "DRAIN", 1)
     outputs = create(provider, REMOTE, {"connection": to(server), "create": "sleep 60 & echo $!"})
     os.kill(int(outputs["stdout"]), signal.SIGKILL)
 
@@ -330,7 +330,7 @@ def test_an_idle_connection_is_closed(server: Server) -> None:
     provider._ssh = Ssh(idle=0.2)
     try:
         create(provider, REMOTE, {"connection": to(server), "create": "true"})
-        (slot,) = provider._ssh._slots.values()
+        (slot,) = provider._ssh._connections._slots.values()
         until(lambda: slot.link is not None and slot.link.connection.is_closed(), "the idle connection's end")
         create(provider, REMOTE, {"connection": to(server), "create": "true"})
         assert server.logins() == 2

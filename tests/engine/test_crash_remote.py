@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from halab.embedded.provider import Call, Props
-from halab.embedded.providers.command import CommandProvider, ssh
+from halab.embedded.providers.command import CommandProvider, session
 from tests.engine.ssh_server import CLIENT, HOST, PEM, SSHD, Sshd, until
 from tests.engine.test_command_provider import REMOTE, running
 
@@ -33,8 +33,8 @@ ran(json.loads(sys.argv[2]), sys.argv[3], sys.argv[4])
 
 def as_on_a_node(folder: Path) -> None:
     (folder / "etc").mkdir(exist_ok=True)
-    ssh.ALONE = ssh.ALONE.replace("/etc/halab", str(folder / "etc"))
-    ssh.NOTES = str(folder / "session.")
+    session.ALONE = session.ALONE.replace("/etc/halab", str(folder / "etc"))
+    session.NOTES = str(folder / "session.")
 
 
 def ran(connection: Props, name: str, command: str) -> str:
@@ -49,8 +49,8 @@ def ran(connection: Props, name: str, command: str) -> str:
 
 @pytest.fixture
 def connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Props]:
-    monkeypatch.setattr(ssh, "ALONE", ssh.ALONE)
-    monkeypatch.setattr(ssh, "NOTES", ssh.NOTES)
+    monkeypatch.setattr(session, "ALONE", session.ALONE)
+    monkeypatch.setattr(session, "NOTES", session.NOTES)
     as_on_a_node(tmp_path)
     (tmp_path / "sshd").mkdir()
     server = Sshd(tmp_path / "sshd", HOST, CLIENT)

@@ -11,8 +11,9 @@ from typing import Any
 from halab.embedded.provider import UNKNOWN, Asset, Call, Created, Diff, DiffKind, Props, ProviderError, Secret
 from halab.embedded.providers import schema
 from halab.embedded.providers.command import local
+from halab.embedded.providers.command.endpoint import Endpoint, Patience
 from halab.embedded.providers.command.output import Capture, Ended
-from halab.embedded.providers.command.ssh import Endpoint, Patience, Ssh
+from halab.embedded.providers.command.ssh import Ssh
 from halab.embedded.providers.schema import Field
 
 LOCAL, REMOTE, COPY = "command:local:Command", "command:remote:Command", "command:remote:CopyToRemote"
