@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from halab.stacks.ages import Aged, choose, parse, since, told
+from halab.errors import RefusedError
+from halab.stacks.ages import Aged, choose, older_than, since, told
 from halab.stacks.known import Condition, condition
 from halab.workspace import Record
 
@@ -19,14 +20,17 @@ from halab.workspace import Record
         ("12h", 43200),
         ("7d", 604800),
         ("2w", 1209600),
-        ("0d", 0),
-        ("7", None),
-        ("-1d", None),
-        ("d", None),
+        (" 0d ", 0),
     ],
 )
-def test_ages_are_read(text: str, expected: int | None) -> None:
-    assert parse(text) == expected
+def test_ages_are_read(text: str, expected: int) -> None:
+    assert older_than(text) == expected
+
+
+@pytest.mark.parametrize("text", ["7", "-1d", "d", "", "1.5d", "1y", "1d2h"])
+def test_what_is_no_age_is_refused_with_what_one_looks_like(text: str) -> None:
+    with pytest.raises(RefusedError, match=rf"^--older-than: '{text}': an age like 90m, 12h, 7d or 2w is needed$"):
+        older_than(text)
 
 
 @pytest.mark.parametrize(

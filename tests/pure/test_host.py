@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from halab.host import apt, pins, probe
-from halab.host.doctor import RESERVE, Verdict, how_to_get, judge_memory
+from halab.host.doctor import Verdict, how_to_get, judge_memory
 from halab.host.pulumi_cli import PulumiCliError, checksum_of, cli_release, plugin_release
 from halab.host.requirements import (
     CODENAME,
@@ -22,6 +22,7 @@ from halab.host.requirements import (
     release_of,
     wanted,
 )
+from halab.stacks.budget import RESERVE
 
 ONE_LINE = """
 # deb http://commented.example/debian bookworm main

@@ -32,7 +32,7 @@ from tests.pure.conftest import PROJECT
 
 @pytest.fixture
 def project(tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout with two of halab's stack files, on a host where nothing runs and no libvirt answers."""
+    """A checkout with two of halab's stack files, on a host with room, where nothing runs and no libvirt answers."""
     (tmp_path / "stacks").mkdir()
     for name in ("collapsed", "keepalived"):
         shutil.copy(PROJECT / "stacks" / f"Pulumi.{name}.yaml", tmp_path / "stacks")
@@ -44,6 +44,7 @@ def project(tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     monkeypatch.setattr(hypervisors, "SOCKETS", ())
     monkeypatch.setattr(hypervisors, "choose", lambda workspace: hypervisors.Choice(True, "test:///", "a test"))
     monkeypatch.setattr(host, "routes", list)
+    monkeypatch.setattr(host, "free", lambda folder: 1 << 50)
     for module in ("admission", "survey"):
         monkeypatch.setattr(f"halab.stacks.{module}.running", list)
     monkeypatch.setattr("halab.actions.new.running", list)

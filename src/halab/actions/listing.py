@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from halab.display import text
-from halab.display.stacks import size, stacks
+from halab.display.stacks import stacks
 from halab.embedded.hypervisor.paths import state_folder
 from halab.errors import DONE
 from halab.stacks import host
@@ -26,8 +26,8 @@ def run(project: Path, *, as_json: bool) -> int:
     console.print(stacks(rows, str(state)))
     console.print()
     console.print(
-        f"memory: VMs may take {promised} of {host.memory()} MiB and have {size(used)}; "
-        f"disk: {size(host.free(state))} free"
+        f"memory: VMs may take {promised} of {host.memory()} MiB and have {text.size(used)}; "
+        f"disk: {text.size(host.free(state))} free"
     )
     return DONE
 

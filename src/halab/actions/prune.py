@@ -17,16 +17,14 @@ from halab.display.stacks import stacks
 from halab.embedded.engine.errors import EngineError
 from halab.embedded.hypervisor.paths import HypervisorError, state_folder
 from halab.embedded.provider import ProviderError
-from halab.errors import DONE, FAILED, HalabError, RefusedError
+from halab.errors import DONE, FAILED, HalabError
 from halab.stacks import ages
 from halab.stacks.known import Condition
 from halab.stacks.survey import Row, survey, workspace
 
 
 def run(project: Path, older_than: str, *, files: bool, yes: bool, as_json: bool) -> int:
-    limit = ages.parse(older_than)
-    if limit is None:
-        raise RefusedError(f"--older-than: {older_than!r}: an age like 90m, 12h, 7d or 2w is needed")
+    limit = ages.older_than(older_than)
     console = text.console(error=as_json)
     chosen = _chosen(project, limit, files=files)
     agreed = bool(chosen) and (yes or _agreed(chosen, older_than, console, files=files, ask=not as_json))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,11 +18,8 @@ from halab.errors import DONE, FAILED, RefusedError
 from halab.snapshot import disks, intent, store
 from halab.snapshot.manifest import DamagedError, Manifest
 from halab.snapshot.store import Place
-from halab.stacks import admission, claims
+from halab.stacks import admission, ages, claims
 from halab.workspace import Workspace
-
-_AGE = re.compile(r"([0-9]+)([dhm])")
-_UNITS = {"d": 86400, "h": 3600, "m": 60}
 
 
 def save(workspace: Workspace, name: str, *, as_it_is: bool, as_json: bool) -> int:
@@ -185,12 +181,7 @@ def remove(workspace: Workspace, name: str) -> int:
 
 def prune(state: Path, older_than: str, *, yes: bool, named: bool) -> int:
     """Goldens that were not used for that long, and what dead writers left; with `named`, snapshots too."""
-    match = _AGE.fullmatch(older_than)
-    if match is None:
-        raise RefusedError(
-            f"--older-than: {older_than!r}: a number of days, hours or minutes is needed, like 7d or 12h"
-        )
-    seconds = int(match[1]) * _UNITS[match[2]]
+    seconds = ages.older_than(older_than)
     places = [place for place in store.every(state) if place.golden or named]
     going = store.unused([(place, place.used) for place in places], seconds)
     partials = [path for folder in store.folders(state) for path in store.dead_partials(folder)]

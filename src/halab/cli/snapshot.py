@@ -96,7 +96,7 @@ def remove(name: Name, stack: options.Stack = options.DEFAULT_STACK) -> int:
 
 @app.command("prune")
 def prune(
-    older_than: Annotated[str, typer.Option(metavar="AGE", help="Unused for so long: 7d, 12h, 30m.")] = "7d",
+    older_than: Annotated[str, typer.Option(metavar="AGE", help="Unused for so long: 90m, 12h, 7d, 2w.")] = "7d",
     named: Annotated[bool, typer.Option("--named", help="Named snapshots too, not only golden clouds.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove what is shown.")] = False,
 ) -> int:

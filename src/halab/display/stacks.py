@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from halab.display.model import table
+from halab.display.text import size
 from halab.stacks import ages
 from halab.stacks.known import Condition
 from halab.stacks.survey import Row
@@ -58,11 +59,3 @@ def _remark(row: Row, state: str) -> str:
     if row.state != state:
         return f"in {row.state}"
     return "" if row.file else "its file is gone"
-
-
-def size(amount: int) -> str:
-    """Bytes: `40 MiB`, `0.3 GiB`, `12 GiB`."""
-    mib = amount / 1024**2
-    if mib < 100:
-        return f"{mib:.0f} MiB"
-    return f"{mib / 1024:.1f} GiB" if mib < 10240 else f"{mib / 1024:.0f} GiB"

@@ -33,5 +33,8 @@ def console(*, error: bool = False) -> Console:
 
 
 def size(amount: int) -> str:
-    """Bytes as `312 MB`, `1.9 GB`."""
-    return f"{amount / 1e9:.1f} GB" if amount >= 1e9 else f"{amount / 1e6:.0f} MB"
+    """Bytes as `40 MiB`, `0.3 GiB`, `12 GiB`."""
+    mib = amount / 1024**2
+    if mib < 100:
+        return f"{mib:.0f} MiB"
+    return f"{mib / 1024:.1f} GiB" if mib < 10240 else f"{mib / 1024:.0f} GiB"

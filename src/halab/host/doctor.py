@@ -14,7 +14,7 @@ from pathlib import Path
 
 from halab.host import pins, pulumi_cli
 from halab.host.install import exists, find, install, plan, qemu_version
-from halab.host.machine import meminfo
+from halab.host.machine import meminfo, memory_limit
 from halab.host.probe import virt_type
 from halab.host.requirements import (
     QEMU_MINIMUM,
@@ -26,10 +26,9 @@ from halab.host.requirements import (
     release_of,
     wanted,
 )
+from halab.stacks.budget import RESERVE
+from halab.stacks.host import existing
 
-RESERVE = 2048
-"""MiB that the host, halab and qemu's own overhead need beside the VMs' memory."""
-QEMU_OVERHEAD = 64
 INSTALL = "./halab doctor --install"
 
 
@@ -229,8 +228,8 @@ def _memory(asked: int) -> Check:
 
 
 def judge_memory(asked: int, total: int, available: int) -> Check:
-    """All in MiB; `asked` is what the stack's VMs have together."""
-    seen = f"{total} MiB, {available} available; the stack's VMs have {asked}"
+    """All in MiB; `asked`: what the stack's VMs take together at most."""
+    seen = f"{total} MiB, {available} available; the stack's VMs take up to {asked}"
     if total < asked + RESERVE:
         return Check("memory", Verdict.FAIL, seen, f"{asked + RESERVE - total} MiB too few: smaller or fewer VMs")
     if available < asked:
@@ -240,20 +239,13 @@ def judge_memory(asked: int, total: int, available: int) -> Check:
 
 def _cgroup_memory(asked: int) -> Check | None:
     """The limit of the control group we are in, where there is one."""
-    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            text = Path(name).read_text().strip()
-        except OSError:
-            continue
-        if text == "max" or int(text) >= 1 << 60:
-            return None
-        limit = int(text) >> 20
-        if limit < asked + RESERVE:
-            return Check(
-                "cgroup", Verdict.FAIL, f"memory limited to {limit} MiB by {name}", f"raise it to {asked + RESERVE} MiB"
-            )
-        return Check("cgroup", Verdict.OK, f"memory limited to {limit} MiB by {name}")
-    return None
+    if (limit := memory_limit()) is None:
+        return None
+    amount, name = limit
+    seen = f"memory limited to {amount} MiB by {name}"
+    if amount < asked + RESERVE:
+        return Check("cgroup", Verdict.FAIL, seen, f"raise it to {asked + RESERVE} MiB")
+    return Check("cgroup", Verdict.OK, seen)
 
 
 def _cores() -> Check:
@@ -264,9 +256,7 @@ def _cores() -> Check:
 
 
 def _disk(demand: Demand) -> Check:
-    folder = demand.state
-    while not folder.exists():
-        folder = folder.parent
+    folder = existing(demand.state)
     free = shutil.disk_usage(folder).free >> 30
     seen = f"{free} GiB free at {folder}; wanted: {demand.disk}"
     if free < demand.disk:

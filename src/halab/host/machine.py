@@ -1,9 +1,11 @@
-"""The machine this process runs on, as /proc tells."""
+"""The machine this process runs on, as /proc and /sys tell."""
 
 from __future__ import annotations
 
 import platform
 from pathlib import Path
+
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def meminfo(name: str) -> int:
@@ -12,6 +14,20 @@ def meminfo(name: str) -> int:
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) >> 10
     raise KeyError(name)
+
+
+def memory_limit() -> tuple[int, str] | None:
+    """The limit of the control group this process is in: MiB, and the file that says so. None where there is none.
+
+    cgroup v2 says "max" for none, v1 a number that no memory reaches.
+    """
+    for name in _CGROUP_LIMITS:
+        try:
+            text = Path(name).read_text().strip()
+        except OSError:
+            continue
+        return (int(text) >> 20, name) if text.isdigit() and int(text) < 1 << 60 else None
+    return None
 
 
 def cpu_model() -> str:

@@ -7,14 +7,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from halab.errors import RefusedError
+
 _AGE = re.compile(r"([0-9]+)([mhdw])")
 _SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
-def parse(text: str) -> int | None:
-    """Seconds of an age like 90m, 12h, 7d, 2w; None for anything else."""
+def older_than(text: str) -> int:
+    """Seconds of the option --older-than, an age like 90m, 12h, 7d, 2w. Raises RefusedError for anything else."""
     found = _AGE.fullmatch(text.strip())
-    return int(found[1]) * _SECONDS[found[2]] if found else None
+    if found is None:
+        raise RefusedError(f"--older-than: {text!r}: an age like 90m, 12h, 7d or 2w is needed")
+    return int(found[1]) * _SECONDS[found[2]]
 
 
 def told(seconds: float | None) -> str:

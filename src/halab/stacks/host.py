@@ -12,10 +12,8 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
-from halab.host.machine import meminfo
+from halab.host.machine import meminfo, memory_limit
 from halab.stacks.claims import Taken
-
-_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def routes() -> list[Taken]:
@@ -43,17 +41,8 @@ def parse_routes(found: Iterable[Mapping[str, Any]]) -> Iterator[Taken]:
 
 def memory() -> int:
     """MiB that this host has for everything: its memory, or the limit of the control group we are in."""
-    return min([meminfo("MemTotal"), *_limits()])
-
-
-def _limits() -> Iterator[int]:
-    for name in _CGROUP_LIMITS:
-        try:
-            text = Path(name).read_text().strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            yield int(text) >> 20
+    total, limit = meminfo("MemTotal"), memory_limit()
+    return total if limit is None else min(total, limit[0])
 
 
 def existing(folder: Path) -> Path:
