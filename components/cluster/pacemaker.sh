@@ -62,10 +62,68 @@ await_rebuilt() {
     crm_resource --cleanup || printf 'the records of failures stay\n'
 }
 
+# Members that corosync runs with and nobody lists any more.
+leaving() {
+    local member
+    for member in $(corosync-cmapctl | sed -n 's/^nodelist\.node\.[0-9]*\.name (str) = //p'); do
+        [[ " $MEMBERS " == *" $member "* ]] || printf '%s\n' "$member"
+    done
+}
+
+gone() {
+    local state
+    state=$(crm_mon -1 --include=none,nodes --output-as=xml) || return 1
+    ! grep "<node name=\"$1\".* online=\"true\"" <<<"$state"
+}
+
+# Members leave: they give up all they run, the ring of the others closes, and the cluster forgets them, before fencing
+# is resumed by the push. Their VMs still run, and go when everything else is done.
+retire() {
+    local state member leaving known=()
+    leaving=$(leaving)
+    [ -n "$leaving" ] || return 0
+    state=$(crm_mon -1 --include=none,nodes --output-as=xml)
+    for member in $leaving; do
+        # One that never came up is in the ring's file alone.
+        if grep -q "<node name=\"$member\"" <<<"$state"; then
+            known+=("$member")
+        fi
+    done
+    for member in "${known[@]}"; do
+        crm_attribute --node "$member" --name standby --update on || fail "the cluster does not answer"
+    done
+    for member in "${known[@]}"; do
+        retry_until 300 "nothing to run on $member" empty "$member"
+    done
+    pause_fencing
+    corosync-cfgtool -R || fail "corosync refused its configuration; see /var/log/corosync/corosync.log"
+    for member in "${known[@]}"; do
+        retry_until 180 "$member to have left" gone "$member"
+        crm_node --force --remove "$member" || fail "the cluster does not forget $member"
+    done
+    say "pacemaker: ${leaving//$'\n'/, } left"
+}
+
+# Remote nodes that are configured no more, but still on record.
+forget_remotes() {
+    local remote
+    for remote in $(cibadmin --query --xpath '/cib/status/node_state[@remote_node="true"]' | grep -o 'uname="[^"]*"'); do
+        remote=${remote:7:-1}
+        if [[ " $REMOTES " != *" $remote "* ]]; then
+            retry_until 180 "$remote to have left" gone "$remote"
+            crm_node --force --remove "$remote" || printf '%s stays on record\n' "$remote"
+        fi
+    done
+}
+
 push() {
     retry_until 600 "a cluster of $MEMBERS" formed
+    if configured; then
+        retire
+    fi
     await_rebuilt
     with_lock cib push_difference
+    forget_remotes
 }
 
 # A member or remote node is about to be rebuilt: its end is no failure. Fenced now, it would be turned on half made.
@@ -91,14 +149,14 @@ admit() {
 
 empty() {
     local seen
-    seen=$(crm_mon -1 --include=none,nodes --output-as=xml | grep -o "<node name=\"$MEMBER\".*" | head -n 1)
+    seen=$(crm_mon -1 --include=none,nodes --output-as=xml | grep -o "<node name=\"$1\".*" | head -n 1)
     printf '%s\n' "$seen"
     grep -Eq 'online="false"|resources_running="0"' <<<"$seen"
 }
 
 # Best effort: a member that is dead, or a cluster without quorum, must not keep a VM from being rebuilt.
 admit_down() {
-    if crm_attribute --node "$MEMBER" --name standby --update on && (retry_until 120 "nothing to run on $MEMBER" empty); then
+    if crm_attribute --node "$MEMBER" --name standby --update on && (retry_until 120 "nothing to run on $MEMBER" empty "$MEMBER"); then
         say "pacemaker: $MEMBER stands by"
     else
         say "pacemaker: $MEMBER goes as it is"

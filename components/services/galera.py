@@ -21,6 +21,8 @@ CERTIFICATE = "/etc/mysql/halab.pem"
 DROP_IN = "/etc/systemd/system/mariadb.service.d/halab.conf"
 CONFIG = "/etc/mysql/mariadb.conf.d/99-halab.cnf"
 _CHECK = Path(__file__).parent / "files" / "galera_check.py"
+AGENT = Path(__file__).parent / "files" / "galera.ocf"
+AGENT_PATH = "/usr/lib/ocf/resource.d/halab/galera"
 #: Under systemd: a member that finds no primary component tries again, for others may be on their way or be recovered;
 #: of what Debian runs after each start only the removal of the start's own files is left.
 SUPERVISED = """[Unit]
@@ -135,7 +137,9 @@ def _files(topology: Topology, node: Node) -> tuple[File, ...]:
         File(CONFIG, config(topology, node), "root", "mysql", 0o640),
         File("/usr/local/lib/halab/galera_check.py", _CHECK.read_text()),
         File("/etc/systemd/system/galera-check.service", CHECK_UNIT.format(address=node.ip, port=CHECK_PORT)),
-        *(() if topology.managed(Service.GALERA) else (File(DROP_IN, SUPERVISED),)),
+        File(AGENT_PATH, AGENT.read_text(), mode=0o755)
+        if topology.managed(Service.GALERA)
+        else File(DROP_IN, SUPERVISED),
     )
 
 
@@ -236,13 +240,15 @@ def steps(topology: Topology) -> tuple[Step, ...]:
 
 
 def resource(topology: Topology) -> Resource:
-    """ocf:heartbeat:galera, promoted on every member. No role-less monitor: it upsets the scheduler beside the two.
+    """ocf:heartbeat:galera behind an agent of halab's own, promoted on every member; one that joins restarts nobody.
+
+    No role-less monitor: it upsets the scheduler beside the two.
 
     A monitor costs an emulated guest seconds of CPU; HAProxy's check finds a database that is down long before it.
     """
     return Resource(
         service=Service.GALERA,
-        agent="ocf:heartbeat:galera",
+        agent="ocf:halab:galera",
         operations=(
             Operation("start", timeout=300),
             Operation("stop", timeout=180),
@@ -252,7 +258,7 @@ def resource(topology: Topology) -> Resource:
             Operation("monitor", 45, 90, role="Unpromoted"),
         ),
         parameters={
-            "wsrep_cluster_address": _address(topology),
+            "members_in": CONFIG,
             "check_user": "root",
             "log": "/var/log/mysql/error.log",
         },

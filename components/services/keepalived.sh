@@ -15,7 +15,11 @@ configure() {
     say "keepalived: configured"
 }
 
+# One that runs takes a change without giving its addresses up, and without all of them doing so at once.
 start() {
+    if [ -e "$HALAB_DIR/applied/keepalived.service" ]; then
+        refresh_unit keepalived.service reload /etc/keepalived/keepalived.conf
+    fi
     converge_unit keepalived.service /etc/keepalived/keepalived.conf
     say "keepalived: running"
 }

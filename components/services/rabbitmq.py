@@ -103,7 +103,11 @@ def steps(topology: Topology) -> tuple[Step, ...]:
             node=node.name,
             recipe=RECIPE,
             action="configure",
-            env={"MEMBER": before.get(node.name, ""), "PORT": str(PORT)},
+            env={
+                "MEMBER": before.get(node.name, ""),
+                "PEERS": " ".join(f"{one.name}/{one.ip}" for one in nodes if one is not node),
+                "PORT": str(PORT),
+            },
             files=_files(topology, node),
             secrets=frozenset({PASSWORD, COOKIE}),
             after=frozenset({f"machine.secrets@{node.name}"}),

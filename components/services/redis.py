@@ -14,6 +14,7 @@ RECIPE = Recipe(Path(__file__).with_suffix(".sh"))
 PASSWORD = "REDIS_AUTH"
 PORT = 6379
 SENTINEL_PORT = 26379
+_NOTICE = 2
 
 
 def config(topology: Topology, node: Node) -> str:
@@ -32,7 +33,11 @@ supervised systemd
 
 
 def sentinel(topology: Topology, node: Node) -> str:
-    """The first sentinel.conf of a node, likewise Sentinel's own from then on."""
+    """The first sentinel.conf of a node, likewise Sentinel's own from then on.
+
+    Two sentinels that miss the master begin an election, in which the majority of all decides: so the text is the same
+    whoever joins or leaves later.
+    """
     nodes = topology.running(Service.REDIS)
     return f"""bind {node.ip}
 port {SENTINEL_PORT}
@@ -40,7 +45,7 @@ dir /var/lib/redis
 supervised systemd
 requirepass @{{{PASSWORD}}}
 sentinel sentinel-pass @{{{PASSWORD}}}
-sentinel monitor {topology.stack.cloud} {nodes[0].ip} {PORT} {len(nodes) // 2 + 1}
+sentinel monitor {topology.stack.cloud} {nodes[0].ip} {PORT} {_NOTICE}
 sentinel auth-pass {topology.stack.cloud} @{{{PASSWORD}}}
 sentinel down-after-milliseconds {topology.stack.cloud} 10000
 sentinel failover-timeout {topology.stack.cloud} 60000
@@ -71,7 +76,7 @@ def steps(topology: Topology) -> tuple[Step, ...]:
         recipe=RECIPE,
         action="ready",
         env={
-            "ADDRESS": str(nodes[0].ip),
+            "SENTINELS": " ".join(str(node.ip) for node in nodes),
             "PORT": str(SENTINEL_PORT),
             "NAME": topology.stack.cloud,
             "OTHERS": str(len(nodes) - 1),

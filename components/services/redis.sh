@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Redis and Sentinel on one node. ready: ADDRESS, PORT (a sentinel's), NAME, OTHERS (how many other nodes there are).
+# Redis and Sentinel on one node. ready: SENTINELS (addresses), PORT (theirs), NAME, OTHERS (how many other nodes
+# each has).
 
 # Both daemons rewrite their files; a new first text replaces them only if halab's own text changed.
 configure() {
@@ -22,18 +23,35 @@ start() {
     say "redis: running"
 }
 
-# The sentinel's view: a master that is up, and as many replicas and other sentinels as there are other nodes.
-complete() {
+# asked ADDRESS COMMAND: what a sentinel says of its master, on one line; "nothing" where it does not answer.
+asked() {
     local line='nothing'
-    exec 5<>"/dev/tcp/$ADDRESS/$PORT" || return 1
-    printf 'AUTH %s\r\nINFO sentinel\r\n' "$(secret REDIS_AUTH)" >&5
+    exec 5<>"/dev/tcp/$1/$PORT" || return 1
+    printf 'AUTH %s\r\n%sINFO sentinel\r\n' "$(secret REDIS_AUTH)" "$2" >&5
     while [[ $line != *"name=$NAME,"* ]] && IFS= read -r -t 10 line <&5; do :; done
     exec 5>&-
     printf '%s\n' "${line%$'\r'}"
-    [[ $line = *status=ok*,slaves=$OTHERS,sentinels=$((OTHERS + 1))* ]]
 }
 
+# The sentinel at ADDRESS sees a master that is up, and at least as many replicas and sentinels as there are.
+complete() {
+    local seen
+    seen=$(asked "$1" '') || return 1
+    printf '%s: %s\n' "$1" "$seen"
+    [[ $seen =~ status=ok,.*slaves=([0-9]+),sentinels=([0-9]+) ]] || return 1
+    SLAVES=${BASH_REMATCH[1]} KNOWN=${BASH_REMATCH[2]}
+    ((SLAVES >= OTHERS && KNOWN >= OTHERS + 1))
+}
+
+# A sentinel never forgets one that left, and would count it in every vote: it is told to look anew.
 ready() {
-    retry_until 180 "one Redis master with $OTHERS replicas" complete
+    local sentinel
+    for sentinel in $SENTINELS; do
+        retry_until 180 "one Redis master with $OTHERS replicas" complete "$sentinel"
+        if complete "$sentinel" && ((KNOWN > OTHERS + 1)); then
+            asked "$sentinel" $'SENTINEL RESET *\r\n'
+            retry_until 180 "one Redis master with $OTHERS replicas" complete "$sentinel"
+        fi
+    done
     say "redis: a master and $OTHERS replicas"
 }

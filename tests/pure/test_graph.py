@@ -62,7 +62,7 @@ def test_an_order_after_a_promotion_and_a_clone_s_instances_are_told() -> None:
     assert found.resources[0].kind == "promotable clone"
     assert found.resources[0].instances == 3
     text = shown(table([found], "x"))
-    assert "ocf:heartbeat:galera" in text
+    assert "ocf:halab:galera" in text
     assert ["g-clone", "k", "promote", "Mandatory"] in [line.split() for line in text.splitlines()]
 
 

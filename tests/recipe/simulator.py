@@ -107,6 +107,20 @@ class Simulation:
             all_ = Reaction(all_.fenced | one.fenced, all_.done | one.done, True)
         raise AssertionError(f"not settled after {_MOST} transitions: {sorted(one.fenced)} {sorted(one.done)}")
 
+    def configure(self, wanted: ET.Element) -> None:
+        """The cluster is given another configuration: everything but what it knows of nodes and their state."""
+        root = ET.parse(self._file).getroot()
+        old, new = root.find("configuration"), wanted.find("configuration")
+        assert old is not None
+        assert new is not None
+        for section in new:
+            before = old.find(section.tag)
+            if section.tag != "nodes" and before is not None:
+                position = list(old).index(before)
+                old.remove(before)
+                old.insert(position, section)
+        self._file.write_text(ET.tostring(root, encoding="unicode"))
+
     def lose(self, node: str) -> Reaction:
         """The node is silent all at once."""
         return self.react("--node-fail", node)

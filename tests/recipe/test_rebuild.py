@@ -24,16 +24,27 @@ echo "$name $*" >>"$FAKE/asked"
 cat "$FAKE/$name.out" 2>/dev/null
 [ ! -e "$FAKE/$name.fails" ]
 """
+#: The cluster's programs that recipes run on a node.
+TOOLS = (
+    *("cibadmin", "corosync-cfgtool", "corosync-cmapctl", "crm_attribute", "crm_mon", "crm_node", "crm_resource"),
+    *("rabbitmqctl", "systemctl"),
+)
+#: Folders of a node, and the test's in their place.
+FOLDERS = {
+    **{"/var/lib/halab": "var", "/var/log/halab": "log", "/run/halab": "run"},
+    **{"/var/lib/rabbitmq": "rabbitmq", "/etc/corosync": "corosync"},
+}
 
 
 class Witness:
-    """The member on which another's leaving is dealt with."""
+    """The member on which another's leaving is dealt with. `edits`: what its scripts have other than on a real one."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for folder in ("bin", "fake", "var", "log", "run"):
+        self.edits = {real: str(root / mine) for real, mine in FOLDERS.items()}
+        for folder in ("bin", "fake", *FOLDERS.values()):
             (root / folder).mkdir()
-        for name in ("cibadmin", "crm_attribute", "crm_mon", "crm_resource", "rabbitmqctl"):
+        for name in TOOLS:
             (root / "bin" / name).write_text(TOOL)
             (root / "bin" / name).chmod(0o755)
 
@@ -52,11 +63,12 @@ class Witness:
         """The step's own script, with the node's folders below the test's and `values` in place of its exports."""
         script = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
         script += plan(topology).by_name[step].script()
-        for real, mine in (("/var/lib/halab", "var"), ("/var/log/halab", "log"), ("/run/halab", "run")):
-            script = script.replace(real, str(self.root / mine))
+        for real, mine in self.edits.items():
+            script = script.replace(real, mine)
         for name, value in values.items():
             lines = [
-                f"export {name}={value}" if line.startswith(f"export {name}=") else line for line in script.split("\n")
+                f"export {name}={shlex.quote(value)}" if line.startswith(f"export {name}=") else line
+                for line in script.split("\n")
             ]
             script = "\n".join(lines)
         environment = {"PATH": f"{self.root}/bin:{os.environ['PATH']}", "FAKE": str(self.root / "fake")}
