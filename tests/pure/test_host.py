@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from halab.host import apt, pins, probe
+from halab.host import apt, machine, pins, probe
 from halab.host.doctor import Verdict, how_to_get, judge_memory
 from halab.host.pulumi_cli import PulumiCliError, checksum_of, cli_release, plugin_release
 from halab.host.requirements import (
@@ -22,6 +22,7 @@ from halab.host.requirements import (
     release_of,
     wanted,
 )
+from halab.stacks import host
 from halab.stacks.budget import RESERVE
 
 ONE_LINE = """
@@ -248,3 +249,20 @@ def test_the_probe_guests_are_what_their_sources_assemble_to(source: str, code: 
     built = (tmp_path / "bin").read_bytes()
     assert built[: len(code)] == code
     assert not built[len(code) :].rstrip(b"\x55\xaa").strip(b"\0")
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [("4294967296\n", 4096), ("max\n", None), ("9223372036854771712\n", None), (None, None)],
+    ids=["a limit", "none in v2", "none in v1", "no cgroups"],
+)
+def test_the_limit_of_the_control_group_counts_where_there_is_one(
+    written: str | None, expected: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "memory.max"
+    if written is not None:
+        file.write_text(written)
+    monkeypatch.setattr(machine, "_CGROUP_LIMITS", (str(tmp_path / "absent"), str(file)))
+    assert machine.memory_limit() == (None if expected is None else (expected, str(file)))
+    total = machine.meminfo("MemTotal")
+    assert host.memory() == min(total, expected or total)
