@@ -61,6 +61,30 @@ def words(topology: Topology, change: Change, owners: Mapping[str, str] | None =
     ]
 
 
+def too_many(topology: Topology, change: Change) -> list[str]:
+    """What so many of its nodes cannot leave at once, a line each. `topology` is that after the change."""
+    going = {*change.rebuilt, *change.removed}
+    found: list[str] = []
+    groups = [(f"Pacemaker cluster {c.name}", [node.name for node in c.members]) for c in topology.clusters]
+    groups += [(str(service), [node.name for node in topology.voters(service)]) for service in _VOTING]
+    for what, voters in groups:
+        before = {*voters, *_removed(topology, change, voters)} - set(change.added)
+        stay = len(before - going)
+        if stay < quorum(len(before)) and before & going:
+            verb = _verb("leaves", sorted(before & going))
+            found.append(
+                f"{what}: {_and(sorted(before & going))} {verb} at once; {stay} of {len(before)} votes stay, and a "
+                f"quorum is {quorum(len(before))}"
+            )
+    alone: dict[tuple[str, ...], list[str]] = {}
+    for service in Service:
+        names = tuple(node.name for node in topology.running(service))
+        if service not in _VOTING and len(names) > 1 and set(names) <= set(change.rebuilt):
+            alone.setdefault(names, []).append(str(service))
+    found += [f"{_and(services)}: {_and(names)} leave at once; nobody is left" for names, services in alone.items()]
+    return found
+
+
 def quorum(votes: int) -> int:
     """The fewest of `votes` that are a majority."""
     return votes // 2 + 1

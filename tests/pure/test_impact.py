@@ -8,7 +8,7 @@ import pytest
 
 from components.topology import Topology, derive
 from components.variant import load, parse
-from halab.impact import Change, change, lonely, quorum, short_of_votes, words
+from halab.impact import Change, change, lonely, quorum, short_of_votes, too_many, words
 
 ROOT = Path(__file__).parents[2]
 URN = "urn:pulumi:collapsed::halab::halab:lab:Lab$"
@@ -149,3 +149,40 @@ def test_a_node_cannot_go_where_the_others_would_be_no_majority(collapsed: Topol
     ]
     assert short_of_votes(collapsed, "compute-1", {}) == []
     assert len(short_of_votes(collapsed, "controller-1", {})) == 3
+
+
+def test_one_node_of_each_kind_may_go_at_any_time(collapsed: Topology) -> None:
+    for node in collapsed.nodes:
+        assert too_many(collapsed, Change(rebuilt=(node.name,))) == []
+    assert too_many(collapsed, Change(added=tuple(node.name for node in collapsed.nodes))) == []
+
+
+def test_two_of_three_are_too_many_at_once(collapsed: Topology) -> None:
+    found = too_many(collapsed, Change(rebuilt=("controller-1", "controller-3")))
+    assert found == [
+        f"{group}: controller-1 and controller-3 leave at once; 1 of 3 votes stay, and a quorum is 2"
+        for group in ("Pacemaker cluster core", "galera", "rabbitmq")
+    ]
+
+
+def test_a_service_without_votes_keeps_one_of_its_nodes() -> None:
+    endpoint = stack("endpoint")
+    assert too_many(endpoint, Change(rebuilt=("endpoint-2", "compute-1"))) == []
+    (line,) = too_many(endpoint, Change(rebuilt=("endpoint-1", "endpoint-2")))
+    assert line == "haproxy and keepalived: endpoint-1 and endpoint-2 leave at once; nobody is left"
+    (line,) = too_many(endpoint, Change(rebuilt=("compute-1", "compute-2")))
+    assert line.startswith("keystone, glance and placement: compute-1 and compute-2 leave")
+
+
+def test_more_may_leave_for_good_only_while_a_quorum_of_before_stays(collapsed: Topology) -> None:
+    assert too_many(collapsed, Change(removed=("controller-4", "controller-5"))) == []
+    four = tuple(f"controller-{number}" for number in range(4, 8))
+    assert too_many(collapsed, Change(removed=four))[0].endswith("3 of 7 votes stay, and a quorum is 4")
+    # one that comes in the same edit has no vote yet to count on
+    five = Change(added=("controller-3",), removed=("controller-4",), rebuilt=("controller-1",))
+    assert too_many(collapsed, five)[0].endswith("1 of 3 votes stay, and a quorum is 2")
+
+
+def test_a_third_vote_counts_when_nodes_go_at_once() -> None:
+    assert too_many(stack("endpoint"), Change(rebuilt=("controller-1",))) == []
+    assert too_many(stack("endpoint"), Change(rebuilt=("controller-1", "endpoint-1")))

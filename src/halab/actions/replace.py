@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from collections.abc import Sequence
 
 import typer
 from rich.text import Text
@@ -13,10 +15,31 @@ from halab import engines, impact
 from halab.actions import cloud, preview, ssh, up
 from halab.actions import status as status_action
 from halab.display import diff, text
-from halab.errors import FAILED, RefusedError
+from halab.errors import DONE, FAILED, RefusedError
 from halab.labels import label
 from halab.status import Report
 from halab.workspace import Workspace
+
+
+def each(workspace: Workspace, names: Sequence[str], *, verify: bool, yes: bool, as_json: bool, engine: str) -> int:
+    """Several nodes, one after the other, each only when the one before is in sync; the first that fails is the last.
+
+    Raises RefusedError before anything is done where a name is none.
+    """
+    for name in names:
+        ssh.node(workspace, name)
+    if not yes:
+        _agreed(", ".join(names))
+    options = ["--yes", "--stack", workspace.stack, "--engine", engine, *([] if verify else ["--no-verify"])]
+    for done, name in enumerate(names):
+        # A command of its own, since one that has entered a stack's network does not leave it again.
+        command = [str(workspace.project / "halab"), "replace", name, *options, *(["--json"] if as_json else [])]
+        code = subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
+        if code:
+            left = " ".join(names[done:])
+            text.console(error=True).print(f"not replaced: {left}; to go on: ./halab replace {left}")
+            return code
+    return DONE
 
 
 def run(workspace: Workspace, name: str, *, engine: engines.Asked, yes: bool, verify: bool, as_json: bool) -> int:
@@ -40,8 +63,8 @@ def run(workspace: Workspace, name: str, *, engine: engines.Asked, yes: bool, ve
     )
     for line in impact.words(workspace.topology, impact.change(planned.steps), owners):
         console.print(f"  {line}")
-    if not yes and not _agreed(node):
-        raise RefusedError(f"replace {node.name}: not agreed to; nothing was done")
+    if not yes:
+        _agreed(node.name)
     return up.run(
         workspace,
         up.UpOptions(
@@ -96,7 +119,9 @@ def scope(workspace: Workspace, node: Node) -> tuple[str, ...]:
     return (*(f"{node.name}-{part}" for part in ("root", "seed", "domain")), *sorted(steps))
 
 
-def _agreed(node: Node) -> bool:
+def _agreed(what: str) -> None:
+    """Raises RefusedError unless somebody says yes."""
     if not sys.stdin.isatty():
-        raise RefusedError(f"replace {node.name}: asks before it does it, and nobody is there to answer: use --yes")
-    return typer.confirm(f"replace {node.name}?", err=True)
+        raise RefusedError(f"replace {what}: asks before it does it, and nobody is there to answer: use --yes")
+    if not typer.confirm(f"replace {what}?", err=True):
+        raise RefusedError(f"replace {what}: not agreed to; nothing was done")

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from components.variant.problems import nearest, shown
 from halab import cpu, engines, hypervisors, impact, sound
-from halab.actions import cloud, doctor, golden, image
+from halab.actions import cloud, doctor, golden, image, leave, preview
 from halab.actions.interrupt import interruptible
 from halab.display import text
 from halab.display.progress import Progress, work
@@ -51,6 +51,7 @@ class UpOptions:
     json: bool = False
     parallel: int = engines.PARALLEL
     overcommit: bool = False
+    at_once: bool = False
     golden: bool = True
     fresh: bool = False
     replace: tuple[str, ...] = ()
@@ -234,15 +235,25 @@ def _build(
         refreshed = runner.refresh(lambda event: None)
         if not refreshed.ok:
             return Built(refreshed, None, None)
+    planned: Summary | None = None
+    touched = impact.Change()
     if runner.name == "embedded":
         planned = runner.preview(lambda event: None, targets, options.replace)
         # What an earlier run began and nobody wants any more shows in no preview: up takes it back.
         if planned.ok and not planned.changed and not sound.unfinished(workspace):
             return Built(planned, None, None)
         expected = work(planned.steps)
+    elif workspace.checkpoint.exists():
+        planned = preview.changes(workspace, console, targets, options.replace)
+    if planned is not None and planned.ok:
+        touched = impact.change(planned.steps)
+    if not options.replace:
+        for line in impact.words(workspace.topology, touched):
+            console.print(line)
+    if not options.at_once:
         if not options.replace:
-            for line in impact.words(workspace.topology, impact.change(planned.steps)):
-                console.print(line)
+            refuse_too_many(workspace, touched)
+        leave.ahead(workspace, touched, console)
     log = workspace.new_log("up")
     domains = [node.domain for node in workspace.topology.nodes]
     vms, own = cpu.of_domains(uri, domains), cpu.own()
@@ -271,6 +282,21 @@ def _build(
     elif summary.ok:
         workspace.note(built=before.built, verified=before.verified)
     return Built(summary, found if found.steps else None, log)
+
+
+def refuse_too_many(workspace: Workspace, touched: impact.Change) -> None:
+    """Raises RefusedError where more nodes would go at once than a quorum or a service survives."""
+    problems = impact.too_many(workspace.topology, touched)
+    if not problems:
+        return
+    stack, ways = f"--stack {workspace.stack}", []
+    if touched.rebuilt:
+        each = " ".join(touched.rebuilt)
+        ways.append(f"one after the other, while the cloud works on: ./halab replace {each} {stack}")
+    if touched.removed:
+        ways.append("take fewer nodes out of the stack file at a time")
+    ways.append(f"all the same, with the loss of what they hold: ./halab up --at-once {stack}")
+    raise RefusedError("\n".join(["up: nothing was changed:", *problems, *ways]))
 
 
 def _tell(workspace: Workspace, built: Built, console: Console) -> None:

@@ -9,12 +9,12 @@ import typer
 from halab.cli import options
 
 HELP = options.prose(
-    """Replace one node by a new VM of the same name and address, while the cloud works on.
+    """Replace a node by a new VM of the same name and address, while the cloud works on; several one after the other.
 
 The node stands by until nothing runs on it, leaves every cluster it is a member of, goes; a new VM with an empty disk
 comes, joins again, and is waited for until it is in sync. Says first which members, votes and VIPs that touches, and
-refuses where a quorum would be lost. A changed size of a role (memory, vcpus, disk) is taken over, so that a role is
-brought to its new size node by node."""
+refuses where a quorum would be lost. A changed size of a role (memory, vcpus, disk) is taken over: with all of them
+named, a role is brought to its new size, each node when the one before is in sync."""
 )
 
 EPILOG = """Examples:
@@ -22,6 +22,8 @@ EPILOG = """Examples:
 ./halab replace controller-2
 
 ./halab replace compute-1 --yes --no-verify
+
+./halab replace controller-1 controller-2 controller-3 --yes
 
 Exit code 2 when the cloud could not bear it now; nothing was done then. Interrupted or failed: ./halab up goes on."""
 
@@ -31,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 
 def replace(
-    node: Annotated[str, typer.Argument(help="A node's name (./halab status lists them).")],
+    node: Annotated[list[str], typer.Argument(metavar="NODE", help="Names of nodes (./halab status lists them).")],
     stack: options.Stack = options.DEFAULT_STACK,
     engine: Annotated[Literal["auto", "cli", "embedded"], typer.Option(help="As for up.")] = "auto",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")] = False,
@@ -39,6 +41,8 @@ def replace(
     as_json: options.Json = False,
 ) -> int:
     found = options.workspace(stack)
-    from halab.actions.replace import run
+    from halab.actions import replace as action
 
-    return run(found, node, engine=engine, yes=yes, verify=verify, as_json=as_json)
+    if len(node) > 1:
+        return action.each(found, node, engine=engine, yes=yes, verify=verify, as_json=as_json)
+    return action.run(found, node[0], engine=engine, yes=yes, verify=verify, as_json=as_json)

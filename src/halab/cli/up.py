@@ -14,7 +14,10 @@ HELP = options.prose(
 Checks the host (and offers to install what it lacks), builds the images if they are missing (once per host), starts
 the hypervisor, runs the program,
 proves every fence device once, and asks the cloud itself whether it works. Interrupted or failed: run it again, it
-goes on where it stopped. Run again when all is well, it changes nothing."""
+goes on where it stopped. Run again when all is well, it changes nothing.
+
+Where an edit of the stack file would rebuild or remove more members at once than a quorum survives, it refuses, and
+names the command that does one after the other (./halab replace)."""
 )
 
 EPILOG = """Examples:
@@ -65,6 +68,10 @@ def up(
     overcommit: Annotated[
         bool, typer.Option("--overcommit", help="Also where memory or disk of all stacks together are short.")
     ] = False,
+    at_once: Annotated[
+        bool,
+        typer.Option("--at-once", help="Also where more nodes are rebuilt or go at once than a quorum survives."),
+    ] = False,
     keep: Annotated[
         bool, typer.Option("--golden/--no-golden", help="Keep the verified cloud, for later ups to bring it back.")
     ] = True,
@@ -92,6 +99,7 @@ def up(
             json=as_json,
             parallel=parallel,
             overcommit=overcommit,
+            at_once=at_once,
             golden=keep,
             fresh=fresh,
         ),

@@ -1,0 +1,78 @@
+"""What a node stops before its VM goes, and where a node that is in no stack file any more is found."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from components.topology import derive
+from components.variant import Variant, load
+from halab import leave
+from halab.actions.up import refuse_too_many
+from halab.errors import RefusedError
+from halab.impact import Change
+from halab.workspace import Workspace
+from tests.recipe.test_cib import sized
+
+ROOT = Path(__file__).parents[2]
+SYSTEMCTL = """#!/bin/bash
+echo "$*" >>"$FAKE/asked"
+[ "$1 $3" != "is-active redis-sentinel" ]
+"""
+
+
+@pytest.mark.parametrize("name", [Variant.COLLAPSED, Variant.CLONED, Variant.SEGREGATED])
+def test_where_pacemaker_has_what_votes_it_has_it_stop(name: Variant) -> None:
+    topology = derive(load(ROOT, name))
+    assert {leave.units(topology, node) for node in topology.nodes} == {()}
+
+
+def test_addresses_go_first_and_then_what_votes() -> None:
+    keepalived = derive(load(ROOT, "keepalived"))
+    assert leave.units(keepalived, keepalived.node("controller-2")) == (
+        *("keepalived", "mariadb", "redis-server", "redis-sentinel", "rabbitmq-server"),
+    )
+    endpoint = derive(load(ROOT, "endpoint"))
+    assert leave.units(endpoint, endpoint.node("endpoint-1")) == ("keepalived", "garb", "rabbitmq-server")
+    assert leave.units(endpoint, endpoint.node("endpoint-2")) == ("keepalived",)
+    assert leave.units(endpoint, endpoint.node("compute-1")) == ()
+
+
+def test_a_node_that_was_taken_out_of_the_stack_file_is_where_it_was() -> None:
+    three = derive(load(ROOT, "keepalived"))
+    five = derive(sized(three.stack, controller=5))
+    found = leave.with_nodes(three, ("controller-4", "controller-5", "someone-1"))
+    assert found.node("controller-5") == five.node("controller-5")
+    assert [node.name for node in found.nodes] == [node.name for node in five.nodes]
+    assert leave.with_nodes(three, ()) == three
+
+
+def test_the_databases_clients_go_elsewhere_before_it_stops(tmp_path: Path) -> None:
+    topology = derive(load(ROOT, "keepalived"))
+    for name, text in (("systemctl", SYSTEMCTL), ("ss", "#!/bin/sh\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    script = leave.script(topology, topology.node("controller-2"))
+    for folder in ("/var/lib/halab", "/var/log/halab", "/run/halab"):
+        script = script.replace(folder, f"{tmp_path}{folder}")
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "FAKE": str(tmp_path)}
+    done = subprocess.run(["bash", "-s"], input=script, env=env, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("has left keepalived mariadb redis-server rabbitmq-server\n")
+    asked = [line for line in (tmp_path / "asked").read_text().splitlines() if line.startswith("stop")]
+    assert asked == [
+        *("stop keepalived", "stop galera-check.service", "stop mariadb", "stop redis-server", "stop rabbitmq-server"),
+    ]
+
+
+def test_up_refuses_what_no_quorum_survives_and_names_the_way(tmp_path: Path) -> None:
+    workspace = Workspace(ROOT, derive(load(ROOT, "collapsed")), tmp_path)
+    refuse_too_many(workspace, Change(rebuilt=("controller-2",)))
+    with pytest.raises(RefusedError) as refused:
+        refuse_too_many(workspace, Change(rebuilt=("controller-1", "controller-2", "controller-3")))
+    lines = str(refused.value).splitlines()
+    assert "./halab replace controller-1 controller-2 controller-3 --stack collapsed" in lines[-2]
+    assert "--at-once" in lines[-1]
