@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,27 +16,18 @@ from components.topology import derive
 from components.variant import load
 from halab.embedded.hypervisor import Hypervisor
 from halab.errors import RefusedError
-from halab.host.install import exists
-from halab.host.requirements import Need, missing
 from halab.stacks import admission
 from halab.workspace import Workspace
+from tests.engine.private_libvirt import libvirtd, needs_libvirt
 
 ROOT = Path(__file__).parents[2]
-LACKING = [one.name for one in missing(exists, [Need.ALWAYS, Need.EMBEDDED])]
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or bool(LACKING), reason=f"needs root and what `halab doctor` installs; missing: {LACKING}"
-)
+pytestmark = needs_libvirt
 
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Hypervisor]:
-    with tempfile.TemporaryDirectory(prefix="hl") as folder:
-        made = Hypervisor("host", Path(folder), kvm=False)
-        try:
-            made.start()
-            yield made
-        finally:
-            made.remove()
+    with libvirtd("host") as made:
+        yield made
 
 
 @pytest.fixture

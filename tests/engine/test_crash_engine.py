@@ -25,18 +25,14 @@ import pytest
 
 from halab.embedded.hypervisor import Hypervisor
 from halab.embedded.hypervisor.waiting import wait_for
-from halab.host.install import exists
-from halab.host.requirements import Need, missing
 from tests.engine import inventory
 from tests.engine.crash_world import MACHINES, POOL, PROJECT, STACK
+from tests.engine.private_libvirt import needs_libvirt
 
 ROOT = Path(__file__).parents[2]
-LACKING = [one.name for one in missing(exists, [Need.ALWAYS, Need.EMBEDDED])]
 pytestmark = [
     pytest.mark.timeout(300),
-    pytest.mark.skipif(
-        os.geteuid() != 0 or bool(LACKING), reason=f"needs root and what `halab doctor` installs; missing: {LACKING}"
-    ),
+    needs_libvirt,
 ]
 SEED = int(os.environ.get("HALAB_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 #: Kills of each kind of run, and of libvirtd; more of them than a test run has time for find what a change broke.

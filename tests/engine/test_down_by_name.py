@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,28 +14,19 @@ from components.topology import derive
 from components.variant import load
 from halab.actions import down
 from halab.embedded.hypervisor import Hypervisor
-from halab.host.install import exists
-from halab.host.requirements import Need, missing
 from halab.stacks import objects
 from halab.workspace import Workspace
+from tests.engine.private_libvirt import libvirtd, needs_libvirt
 
 ROOT = Path(__file__).parents[2]
-LACKING = [one.name for one in missing(exists, [Need.ALWAYS, Need.EMBEDDED])]
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or bool(LACKING), reason=f"needs root and what `halab doctor` installs; missing: {LACKING}"
-)
+pytestmark = needs_libvirt
 
 
 @pytest.fixture
 def hypervisor() -> Iterator[Hypervisor]:
     """A private libvirtd in the place of the system's."""
-    with tempfile.TemporaryDirectory(prefix="hl") as folder:
-        made = Hypervisor("host", Path(folder), kvm=False)
-        try:
-            made.start()
-            yield made
-        finally:
-            made.remove()
+    with libvirtd("host") as made:
+        yield made
 
 
 def owner(name: str) -> str:

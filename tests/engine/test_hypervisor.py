@@ -26,13 +26,9 @@ from halab.embedded.hypervisor import (
 )
 from halab.embedded.hypervisor.waiting import wait_for
 from halab.host.install import exists
-from halab.host.requirements import Need, missing
+from tests.engine.private_libvirt import needs_libvirt
 
-LACKING = [one.name for one in missing(exists, [Need.ALWAYS, Need.EMBEDDED])]
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or bool(LACKING), reason=f"needs root and what `halab doctor` installs; missing: {LACKING}"
-)
-
+pytestmark = needs_libvirt
 BRIDGE = "halabtest0"
 ADDRESS = "198.18.70.1"
 NETWORK = f"""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import threading
@@ -18,17 +17,12 @@ from halab.embedded.hypervisor import Hypervisor
 from halab.embedded.provider import UNKNOWN, Call, Created, DiffKind, Props, ProviderError, Secret
 from halab.embedded.providers import providers
 from halab.embedded.providers.libvirt import LibvirtProvider, upload
-from halab.host.install import exists
-from halab.host.requirements import Need, missing
+from tests.engine.private_libvirt import libvirtd, needs_libvirt
 
 libvirt = pytest.importorskip("libvirt")
 
 POOL, VOLUME, NETWORK = "libvirt:index/pool:Pool", "libvirt:index/volume:Volume", "libvirt:index/network:Network"
 SEED, DOMAIN = "libvirt:index/cloudInitDisk:CloudInitDisk", "libvirt:index/domain:Domain"
-LACKING = [one.name for one in missing(exists, [Need.ALWAYS, Need.EMBEDDED])]
-real = pytest.mark.skipif(
-    os.geteuid() != 0 or bool(LACKING), reason=f"needs root and what `halab doctor` installs; missing: {LACKING}"
-)
 
 
 class Driver:
@@ -294,11 +288,9 @@ def test_a_stylesheet_changes_what_is_defined(fake: Driver) -> None:
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hypervisor]:
-    hypervisor = Hypervisor("prov", tmp_path_factory.mktemp("hv"), kvm=False)
-    hypervisor.start()
-    yield hypervisor
-    assert hypervisor.remove() == []
+def host() -> Iterator[Hypervisor]:
+    with libvirtd("prov") as made:
+        yield made
 
 
 @pytest.fixture
@@ -338,7 +330,7 @@ def image(path: Path, format_: str, size: str, content: bytes = b"") -> Path:
     return path
 
 
-@real
+@needs_libvirt
 def test_a_machine_is_built_read_changed_and_removed(
     qemu: Driver, pool: Created, host: Hypervisor, tmp_path: Path
 ) -> None:
@@ -399,7 +391,7 @@ def test_a_machine_is_built_read_changed_and_removed(
     assert list(chain.iterdir()) == []
 
 
-@real
+@needs_libvirt
 @pytest.mark.parametrize("way", ["copied", "streamed"])
 @pytest.mark.parametrize("format_", ["raw", "qcow2"])
 def test_an_upload_is_the_file_byte_by_byte_and_as_sparse(
@@ -432,7 +424,7 @@ def test_an_upload_is_the_file_byte_by_byte_and_as_sparse(
     qemu.delete(VOLUME, volume)
 
 
-@real
+@needs_libvirt
 def test_many_volumes_are_made_in_one_pool_at_once(qemu: Driver, pool: Created, tmp_path: Path) -> None:
     disk = image(tmp_path / "disk.qcow2", "qcow2", "100M", random.Random(3).randbytes(20 << 20))
     base = qemu.create(VOLUME, {"name": "base", "pool": "p", "source": str(disk)})
@@ -453,7 +445,7 @@ def test_many_volumes_are_made_in_one_pool_at_once(qemu: Driver, pool: Created, 
     qemu.delete(VOLUME, base)
 
 
-@real
+@needs_libvirt
 @pytest.mark.parametrize("way", ["copied", "streamed"])
 def test_a_half_uploaded_volume_is_deleted(
     qemu: Driver, pool: Created, host: Hypervisor, tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
@@ -467,7 +459,7 @@ def test_a_half_uploaded_volume_is_deleted(
     assert list((host.paths.pool / "p").iterdir()) == []
 
 
-@real
+@needs_libvirt
 def test_a_volume_that_exists_already_is_never_adopted(qemu: Driver, pool: Created) -> None:
     volume = qemu.create(VOLUME, {"name": "v", "pool": "p", "size": 1 << 20})
     for type_ in (VOLUME, SEED):
@@ -477,7 +469,7 @@ def test_a_volume_that_exists_already_is_never_adopted(qemu: Driver, pool: Creat
     qemu.delete(VOLUME, volume)
 
 
-@real
+@needs_libvirt
 def test_a_folder_that_holds_files_already_is_no_pool_and_keeps_them(qemu: Driver, host: Hypervisor) -> None:
     theirs = host.paths.pool / "p" / "thesis.qcow2"
     theirs.parent.mkdir()
@@ -489,7 +481,7 @@ def test_a_folder_that_holds_files_already_is_no_pool_and_keeps_them(qemu: Drive
     theirs.parent.rmdir()
 
 
-@real
+@needs_libvirt
 def test_a_domain_that_does_not_start_is_undefined_again(qemu: Driver, pool: Created, tmp_path: Path) -> None:
     junk = tmp_path / "kernel"
     junk.write_bytes(b"not a kernel" * 1000)
@@ -499,7 +491,7 @@ def test_a_domain_that_does_not_start_is_undefined_again(qemu: Driver, pool: Cre
     qemu.delete(VOLUME, kernel)
 
 
-@real
+@needs_libvirt
 def test_a_network_that_does_not_start_is_undefined_again(qemu: Driver) -> None:
     first = qemu.create(NETWORK, a_network(bridge="hlprov1"))
     with pytest.raises(ProviderError, match="Network m: "):
@@ -507,7 +499,7 @@ def test_a_network_that_does_not_start_is_undefined_again(qemu: Driver) -> None:
     qemu.delete(NETWORK, first)
 
 
-@real
+@needs_libvirt
 def test_a_file_removed_behind_libvirts_back_can_be_made_again(qemu: Driver, pool: Created, host: Hypervisor) -> None:
     volume = qemu.create(VOLUME, {"name": "v", "pool": "p", "size": 1 << 20})
     (host.paths.pool / "p" / "v").unlink()
@@ -516,7 +508,7 @@ def test_a_file_removed_behind_libvirts_back_can_be_made_again(qemu: Driver, poo
     qemu.delete(VOLUME, again)
 
 
-@real
+@needs_libvirt
 def test_an_upload_of_half_a_gigabyte_takes_seconds(qemu: Driver, pool: Created, tmp_path: Path) -> None:
     disk = tmp_path / "disk.raw"
     block = random.Random(4).randbytes(1 << 20)

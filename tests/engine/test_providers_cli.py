@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections import Counter
@@ -15,26 +14,23 @@ import yaml
 from halab.embedded.engine import Engine
 from halab.embedded.hypervisor import Hypervisor
 from halab.embedded.providers import providers
-from halab.host.install import exists
-from halab.host.requirements import Need, missing
 from tests.engine.harness import PASSPHRASE, STACK, Lab, counted
+from tests.engine.private_libvirt import libvirtd, needs_libvirt
 from tests.engine.pulumi_cli import MISSING, Cli
 from tests.engine.ssh_server import CLIENT, HOST, PEM, Library
 
-LACKING = [*MISSING, *(name for name in ("pulumi-resource-libvirt", "mkisofs") if shutil.which(name) is None)]
-LACKING += [one.name for one in missing(exists, [Need.ALWAYS, Need.EMBEDDED])]
+PROGRAMS = [*MISSING, *(name for name in ("pulumi-resource-libvirt", "mkisofs") if shutil.which(name) is None)]
 pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0 or bool(LACKING), reason=f"needs root and on PATH: {LACKING}"),
+    needs_libvirt,
+    pytest.mark.skipif(bool(PROGRAMS), reason=f"needs on PATH: {PROGRAMS}"),
     pytest.mark.timeout(300),
 ]
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hypervisor]:
-    hypervisor = Hypervisor("cli", tmp_path_factory.mktemp("hv"), kvm=False)
-    hypervisor.start()
-    yield hypervisor
-    assert hypervisor.remove() == []
+def host() -> Iterator[Hypervisor]:
+    with libvirtd("cli") as made:
+        yield made
 
 
 @pytest.fixture

@@ -15,16 +15,12 @@ from pathlib import Path
 import pytest
 
 from halab.embedded.hypervisor.waiting import wait_for
-from halab.host.install import exists
-from halab.host.requirements import Need, missing
 from halab.snapshot import disks, intent, store
 from tests.engine.counting_vms import NODES, Counting
+from tests.engine.private_libvirt import needs_libvirt
 
-LACKING = [one.name for one in missing(exists, [Need.ALWAYS, Need.EMBEDDED])]
 pytestmark = [
-    pytest.mark.skipif(
-        os.geteuid() != 0 or bool(LACKING), reason=f"needs root and what `halab doctor` installs; missing: {LACKING}"
-    ),
+    needs_libvirt,
     pytest.mark.timeout(300),
 ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,20 +15,16 @@ import pytest
 from components.topology import derive
 from components.variant import load
 from halab.embedded.hypervisor import Hypervisor
-from halab.host.install import exists
-from halab.host.requirements import Need, missing
 from halab.stacks import admission, budget
 from halab.stacks.claims import EMBEDDED
 from halab.stacks.known import Condition
 from halab.stacks.machines import running
 from halab.stacks.survey import survey
 from halab.workspace import Workspace, now
+from tests.engine.private_libvirt import needs_libvirt
 
 ROOT = Path(__file__).parents[2]
-LACKING = [one.name for one in missing(exists, [Need.ALWAYS, Need.EMBEDDED])]
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or bool(LACKING), reason=f"needs root and what `halab doctor` installs; missing: {LACKING}"
-)
+pytestmark = needs_libvirt
 MEMORY, TRANSLATIONS = 48, 32
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from halab.embedded.provider import Props, Recovers
-from tests.engine.test_libvirt_provider import DOMAIN, NETWORK, POOL, SEED, VOLUME, Driver, fake, host, pool, qemu, real
+from tests.engine.private_libvirt import needs_libvirt
+from tests.engine.test_libvirt_provider import DOMAIN, NETWORK, POOL, SEED, VOLUME, Driver, fake, host, pool, qemu
 
 __all__ = ["fake", "host", "pool", "qemu"]
 
 
-@real
+@needs_libvirt
 def test_a_killed_create_is_taken_back_by_name(qemu: Driver, tmp_path: Path) -> None:
     provider = qemu.provider
     assert isinstance(provider, Recovers)
@@ -45,7 +46,7 @@ def marked(owner: str) -> Props:
     return {"xml": {"xslt": MARKED.replace("{owner}", owner)}}
 
 
-@real
+@needs_libvirt
 @pytest.mark.parametrize("owner", ["another", None])
 def test_another_s_object_under_the_name_is_not_taken_back(qemu: Driver, owner: str | None) -> None:
     """A create that was killed before it found out that the name is taken."""
@@ -63,7 +64,7 @@ def test_another_s_object_under_the_name_is_not_taken_back(qemu: Driver, owner: 
         assert qemu.read(type_, made[type_]) is None
 
 
-@real
+@needs_libvirt
 def test_a_network_on_a_libvirt_that_keeps_no_metadata_is_known_by_its_bridge(qemu: Driver) -> None:
     made = qemu.create(NETWORK, {"name": "n", "mode": "none", "bridge": "halabtb2"})
     inputs = qemu.check(NETWORK, {"name": "n", "mode": "none", "bridge": "halabtb2"} | marked("me"))
@@ -71,7 +72,7 @@ def test_a_network_on_a_libvirt_that_keeps_no_metadata_is_known_by_its_bridge(qe
     assert qemu.read(NETWORK, made) is None
 
 
-@real
+@needs_libvirt
 def test_a_pool_on_another_folder_is_not_taken_back(qemu: Driver) -> None:
     made = qemu.create(POOL, {"name": "p", "type": "dir", "target": {"path": "/var/lib/libvirt/images/theirs"}})
     inputs = {"name": "p", "type": "dir", "target": {"path": "/var/lib/libvirt/images/mine"}}
