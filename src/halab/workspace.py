@@ -134,6 +134,11 @@ class Workspace:
         return self.state / "history" / f"{self.stack}.times.json"
 
     @property
+    def build(self) -> Path:
+        """What the last up that did every step took, when, and on which machine; it stays after `down`."""
+        return self.state / "history" / f"{self.stack}.build.json"
+
+    @property
     def record_file(self) -> Path:
         return self.paths.root / "halab.json"
 

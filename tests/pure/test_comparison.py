@@ -14,11 +14,15 @@ from rich.console import Console
 
 from components.topology import Topology, derive
 from components.variant import load
+from halab.actions import compare as action
 from halab.display import comparison as display
 from halab.display import fault as display_fault
+from halab.errors import RefusedError
 from halab.fault import result
-from halab.fault.comparison import Comparison, compare, reason
+from halab.fault.comparison import Comparison, baseline, compare, mixed, reason
 from halab.fault.result import Result
+from halab.timing import CpuTime, RunTimes, StepTime
+from halab.workspace import Workspace, write_json
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("collapsed", "keepalived")
@@ -68,10 +72,26 @@ def run(stack: str, fault: str, outage: float, well: float | None = 100.0, **mor
     return replace(found, **more)
 
 
-STEPS = [{"step": str(number)} for number in range(70)]
+HOST = {"cpu": "Some CPU", "cores": 2, "memory_gib": 23.5, "kernel": "6.1"}
+URN = "urn:pulumi:x::halab::halab:command:Stage$command:remote:Command::{}"
+
+
+def up(began: str, cpu: float, count: int = 60, **stages: float) -> dict[str, Any]:
+    """What `up` notes: stages one after the other, seconds each, beside short steps up to `count` in all."""
+    ended, steps, after = 0.0, [], dict[str, frozenset[str]]()
+    for stage, seconds in stages.items():
+        urn = URN.format(f"{stage}.start@a")
+        after[urn] = frozenset(step.urn for step in steps[-1:])
+        steps.append(StepTime(urn, ended, ended + seconds))
+        ended += seconds
+    steps += [StepTime(URN.format(f"short.{n}@a"), 0.0, 0.1) for n in range(count - len(steps))]
+    times = RunTimes(tuple(steps), 2, after, CpuTime(cpu, 5.0)).as_json()
+    return {**times, "parts": {}, "began": f"{began}T10:00:00Z", "host": HOST, "accelerator": "qemu", "versions": {}}
+
+
 TIMES = {
-    "collapsed": {"makespan": 300.0, "critical": 200.0, "efficiency": 0.9, "cpu": {"vms": 500.0}, "steps": STEPS},
-    "keepalived": {"makespan": 280.0, "critical": 190.0, "efficiency": 0.85, "cpu": {"vms": 450.0}, "steps": STEPS},
+    "collapsed": up("2026-11-20", 500.0, pacemaker=120, galera=80),
+    "keepalived": up("2026-11-21", 450.0, galera=100, keystone=90),
 }
 
 
@@ -126,13 +146,58 @@ def test_what_was_not_run_and_what_cannot_be_are_told_apart(found: Comparison) -
 
 def test_the_reason_for_another_makespan_is_in_numbers(found: Comparison) -> None:
     first, second = found.costs
-    assert reason(second, first) == "-20 s: -10 s critical path, -50 CPU s in guests"
+    path = "-10 s critical path (pacemaker -120 s, keystone +90 s, galera +20 s)"
+    assert reason(second, first) == f"-10 s: {path}, -50 CPU s in guests"
     assert reason(first, first) == ""
-    assert reason(replace(second, vms=second.vms + 9), first).startswith("-20 s: +9 VMs")
+    assert reason(replace(second, vms=second.vms + 9), first).startswith("-10 s: +9 VMs")
+    assert reason(replace(second, machine="another"), first).endswith("on another machine")
+
+
+def test_a_stack_is_held_against_collapsed_wherever_that_stands(topologies: dict[str, Topology]) -> None:
+    turned = dict(reversed(topologies.items()))
+    found = compare(turned, [], dict.fromkeys(NAMES, 60), TIMES)
+    assert baseline(found) == ("collapsed", found.costs[1])
+    assert "| beside collapsed | -10 s: " in display.markdown(found)
+
+
+def test_what_was_measured_on_several_days_is_said_to_be(topologies: dict[str, Topology]) -> None:
+    results = [
+        run("keepalived", "vip-owner-off", 4.0),
+        run("keepalived", "api-kill", 4.0),
+        run("collapsed", "vip-owner-off", 12.0),
+        run("collapsed", "api-kill", 2.0, began="2026-11-20T15:00:00Z", versions={"halab": "def"}, key="4567"),
+    ]
+    found = compare(topologies, results, dict.fromkeys(NAMES, 60), TIMES)
+    (line,) = mixed(found)
+    assert line == (
+        "mixed for collapsed: runs 1 of 2026-11-20, 1 of 2026-11-21; built 2026-11-20, 2 states of halab, "
+        "2 different clouds"
+    )
+    for document in (display.markdown(found), display.page(found)):
+        assert line in document
+        assert "2, 2026-11-20 to 2026-11-21" in document
+
+
+def test_what_is_there_is_written_without_a_run(topologies: dict[str, Topology], tmp_path: Path) -> None:
+    (tmp_path / "project" / "docs").mkdir(parents=True)
+    workspaces = [Workspace(tmp_path / "project", topology, tmp_path / "state") for topology in topologies.values()]
+    with pytest.raises(RefusedError, match="no fault was carried out"):
+        action.run(workspaces, [], carry_out=False, write=True, as_json=False)
+    for workspace in workspaces:
+        steps = len(workspace.plan.steps)
+        write_json(workspace.build, up("2026-11-20", 400.0, steps, galera=100))
+        write_json(workspace.times, up("2026-11-21", 40.0, 5, galera=10))
+        result.write(workspace, run(workspace.stack, "vip-owner-off", 12.0))
+    assert action.run(workspaces, [], carry_out=False, write=True, as_json=False) == 0
+    docs = tmp_path / "project" / "docs"
+    text = (docs / "comparison.md").read_text()
+    assert "| makespan | 1 min 40 s | 1 min 40 s |" in text, "a later up that did a part is none to compare"
+    assert "12 s (≤ 25)" in text
+    assert sorted(path.name for path in docs.iterdir()) == ["comparison.html", "comparison.md", "comparison.svg"]
 
 
 def test_an_up_that_did_only_a_part_is_no_makespan(topologies: dict[str, Topology]) -> None:
-    part = {"collapsed": {**TIMES["collapsed"], "steps": STEPS[:5]}}
+    part = {"collapsed": up("2026-11-20", 10.0, 5, galera=10)}
     found = compare(topologies, [], dict.fromkeys(NAMES, 60), part)
     assert [cost.seconds for cost in found.costs] == [None, None]
 

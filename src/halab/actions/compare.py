@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +46,26 @@ def run(workspaces: Sequence[Workspace], faults: Sequence[str], *, carry_out: bo
 def _found(workspaces: Sequence[Workspace]) -> Comparison:
     times: dict[str, Mapping[str, Any]] = {}
     for workspace in workspaces:
-        try:
-            times[workspace.stack] = json.loads(workspace.times.read_text())
-        except (OSError, ValueError):
-            continue
+        if found := _whole_up(workspace):
+            times[workspace.stack] = found
     return comparison.compare(
         {workspace.stack: workspace.topology for workspace in workspaces},
         result.read_all(workspaces[0].state, [workspace.stack for workspace in workspaces]),
         {workspace.stack: len(workspace.plan.steps) for workspace in workspaces},
         times,
     )
+
+
+def _whole_up(workspace: Workspace) -> Mapping[str, Any] | None:
+    """Of the last up that did all steps; one from before ups noted where and when they were has the day of its file."""
+    for path in (workspace.build, workspace.times):
+        try:
+            found: dict[str, Any] = json.loads(path.read_text())
+            written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        except (OSError, ValueError):
+            continue
+        return {"began": f"{written:%Y-%m-%d}", **found}
+    return None
 
 
 def _write(folder: Path, found: Comparison, console: Console) -> None:

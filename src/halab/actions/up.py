@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from halab.display.times import times
 from halab.embedded.engine.events import Summary
 from halab.embedded.hypervisor import Fence, Hypervisor
 from halab.errors import DONE, FAILED, RefusedError
+from halab.fault import result
 from halab.host.probe import virt_type
 from halab.labels import label, readable
 from halab.snapshot.store import Place
@@ -154,7 +156,7 @@ def _bring_up(
                 ok, checks = _verify(workspace, built, bool(proof), console)
     if built.times is not None:
         if not options.only:
-            write_json(workspace.times, {**built.times.as_json(), "parts": _rounded(parts.seconds)})
+            _note_times(workspace, built.times, domain_type, parts)
         console.print()
         console.print(times(built.times, every_step=options.every_step))
         console.print(f"parts: {parts}")
@@ -354,6 +356,17 @@ def _next(workspace: Workspace, runner: engines.Runner, console: Console) -> Non
         console.print(f"  {name:<10} {url}")
     console.print(f"  CA         {outputs.get('ca_certificate', '')}")
     console.print(f"  next: ./halab status · ./halab ssh · ./halab down   (--stack {workspace.stack})")
+
+
+def _note_times(workspace: Workspace, found: RunTimes, accelerator: str, parts: Parts) -> None:
+    """What this up took; one that did every step also for the comparison with others."""
+    document = {**found.as_json(), "parts": _rounded(parts.seconds)}
+    write_json(workspace.times, document)
+    done = {step.label for step in found.steps if step.ok}
+    if done >= {step.name for step in workspace.plan.steps}:
+        began = datetime.now(UTC) - timedelta(seconds=parts.total)
+        machine = {"host": result.host(), "accelerator": accelerator, "versions": result.versions(workspace)}
+        write_json(workspace.build, {**document, "began": f"{began:%Y-%m-%dT%H:%M:%SZ}", **machine})
 
 
 def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:

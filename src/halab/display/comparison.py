@@ -11,7 +11,7 @@ from rich.text import Text
 
 from halab.display.model import table
 from halab.display.text import duration
-from halab.fault.comparison import Cell, Comparison, Cost, Row, dates, machines, reason
+from halab.fault.comparison import Cell, Comparison, Cost, Row, baseline, dates, machines, mixed, reason
 
 TITLE = "The architectures compared"
 INTRODUCTION = (
@@ -186,17 +186,23 @@ def _costs(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
     yield "makespan", ["not run" if cost.seconds is None else duration(cost.seconds) for cost in costs]
     yield "critical path", ["" if cost.critical is None else duration(cost.critical) for cost in costs]
     yield "efficiency", ["" if cost.efficiency is None else f"{cost.efficiency:.2f}" for cost in costs]
-    yield "beside the first", [reason(cost, costs[0]) for cost in costs]
+    yield "built", [cost.built for cost in costs]
+    days = ([run for run in comparison.runs if run.stack == stack] for stack in comparison.stacks)
+    yield "faults run", [f"{len(runs)}, {dates(runs)}" if runs else "none" for runs in days]
+    name, base = baseline(comparison)
+    yield f"beside {name}", [reason(cost, base) for cost in costs]
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
     if not comparison.runs:
         yield "no run yet: ./halab fault run NAME, or ./halab compare --run"
+        yield from machines(comparison)
         return
     lost = sum(result.lost for result in comparison.runs)
     written = sum(result.acknowledged for result in comparison.runs)
     yield f"{len(comparison.runs)} runs, {dates(comparison.runs)}; {written} writes confirmed, {lost} lost"
-    yield from machines(comparison.runs)
+    yield from machines(comparison)
+    yield from mixed(comparison)
     limits = sorted({result.probe_limit for result in comparison.runs})
     yield f"a question not answered within {' or '.join(f'{limit:.0f}' for limit in limits)} s has failed"
     if any(result.accelerator == "qemu" for result in comparison.runs):
