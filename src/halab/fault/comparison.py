@@ -46,8 +46,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a stack takes: `seconds` of its last whole up, its critical path, CPU seconds of its VMs; None where no up is
-    on record.
+    """What a stack takes: `seconds` of its last whole up, its critical path, CPU seconds of its VMs; None where no up
+    is on record.
 
     `built`: the day of that up, on `machine`, "" where that is not known. `chain`: the critical path by stage, seconds.
     """
