@@ -9,8 +9,10 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
+from halab import turn
 from halab.actions import doctor as actions
 from halab.display import text
 from halab.display.text import duration
@@ -19,6 +21,8 @@ from halab.host import doctor
 from halab.workspace import Workspace
 
 TIERS = ("lint", "pure", "recipe", "program", "engine", "lab")
+#: The part of the lab tier that has all architectures.
+VARIANTS = "variants"
 _FAST = tuple(tier for tier in TIERS if tier != "lab")
 _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed|deselected)\b")
 #: pytest's exit code for a folder without tests.
@@ -36,11 +40,19 @@ class Tier:
     seconds: float
 
 
-def run(workspace: Workspace, *, fast: bool, yes: bool, only: Sequence[str]) -> int:
+def run(workspace: Workspace, *, fast: bool, yes: bool, only: Sequence[str], all_variants: bool = False) -> int:
+    """`all_variants`: nothing but every architecture's up, fault and down."""
     for name in only:
         if name not in TIERS:
             raise RefusedError(f"--tier {name}: there are {', '.join(TIERS)}")
+    if all_variants and (fast or only):
+        raise RefusedError("--all-variants: is a run of its own, without --fast and --tier")
     chosen = [tier for tier in (_FAST if fast else TIERS) if not only or tier in only]
+    if all_variants:
+        chosen = [VARIANTS]
+        os.environ[turn.CHOICE] = turn.ALL
+    os.environ.setdefault(turn.BEGAN, str(time.time()))
+    turn.chosen(os.environ, datetime.now(UTC).date())  # a name that is none is refused before anything runs
     project = workspace.project
     _prepare(workspace, yes)
     done: list[Tier] = []
@@ -104,10 +116,11 @@ def linters(project: Path) -> Iterator[tuple[str, list[str]]]:
 def _pytest(project: Path, tier: str) -> Tier:
     """The tier's folder under pytest, its output passed on as it comes."""
     began = time.monotonic()
-    command = [sys.executable, "-m", "pytest", f"tests/{tier}", "-q", *(["-s"] if tier == "lab" else [])]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    path = "tests/lab/test_variants.py" if tier == VARIANTS else f"tests/{tier}"
+    command = [sys.executable, "-m", "pytest", path, "-q", *(["-s"] if tier in ("lab", VARIANTS) else [])]
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     process = subprocess.Popen(
-        command, cwd=project, env={**os.environ, "PATH": path}, stdout=subprocess.PIPE, text=True, errors="replace"
+        command, cwd=project, env={**os.environ, "PATH": programs}, stdout=subprocess.PIPE, text=True, errors="replace"
     )
     assert process.stdout is not None
     last = ""
