@@ -93,17 +93,22 @@ async def prove(
     nodes: Iterable[str] | None = None,
     *,
     limit: float = 900.0,
+    abreast: int | None = None,
     done: Progress | None = None,
 ) -> list[Proof]:
     """Fence `nodes` (default: all that can be) and wait, at most `limit` seconds for each, until they are back.
 
-    Clusters work side by side. After a node that does not come back, no further member of its cluster is fenced: the
-    others are told as not proven.
+    Clusters work side by side, each by its own members, and never is more than one member of each away: what one does
+    costs no other its quorum. `abreast`: how many VMs of all of them may be on their way back at once, all if None.
+    Where more boot than the host can, members that are well miss their token and are fenced in earnest.
+
+    After a node that does not come back, no further member of its cluster is fenced: the others are told as not proven.
     """
     chosen = frozenset(targets(topology) if nodes is None else nodes)
+    slots = asyncio.Semaphore(abreast or len(topology.nodes))
     proofs = await asyncio.gather(
         *(
-            _Prover(topology, cluster, run, limit, done or (lambda _: None)).prove(chosen)
+            _Prover(topology, cluster, run, limit, slots, done or (lambda _: None)).prove(chosen)
             for cluster in topology.clusters
         )
     )
@@ -113,8 +118,11 @@ async def prove(
 class _Prover:
     """The proof of one cluster."""
 
-    def __init__(self, topology: Topology, cluster: Cluster, run: Run, limit: float, done: Progress) -> None:
-        self._topology, self._cluster, self._run, self._limit, self._done = topology, cluster, run, limit, done
+    def __init__(
+        self, topology: Topology, cluster: Cluster, run: Run, limit: float, slots: asyncio.Semaphore, done: Progress
+    ) -> None:
+        self._topology, self._cluster, self._run, self._limit = topology, cluster, run, limit
+        self._slots, self._done = slots, done
 
     async def prove(self, chosen: frozenset[str]) -> list[Proof]:
         """A round begins when the one before has all it had in the cluster, and those before that are wholly back."""
@@ -152,6 +160,12 @@ class _Prover:
     ) -> Proof:
         for event in after:
             await event.wait()
+        async with self._slots:
+            proof = await self._one(node, witness, before, marks)
+        self._done(proof)
+        return proof
+
+    async def _one(self, node: Node, witness: str, before: crm.ClusterState, marks: _Marks) -> Proof:
         fenced: float | None = None
         try:
             old = (await self._patiently(self._boot, node.name))[0]
@@ -161,14 +175,12 @@ class _Prover:
             fenced = time.monotonic() - start
             marks.fired.set()
             await self._returned(node, old, witness, before, start, marks)
-            proof = Proof(node.name, _DEVICE, fenced, time.monotonic() - start)
+            return Proof(node.name, _DEVICE, fenced, time.monotonic() - start)
         except _ERRORS as error:
-            proof = Proof(node.name, _DEVICE, fenced, None, str(error) or type(error).__name__)
+            return Proof(node.name, _DEVICE, fenced, None, str(error) or type(error).__name__)
         finally:
             marks.fired.set()
             marks.whole.set()
-        self._done(proof)
-        return proof
 
     async def _returned(
         self, node: Node, old: str, witness: str, before: crm.ClusterState, start: float, marks: _Marks

@@ -127,6 +127,27 @@ def test_each_cluster_proves_its_own_side_by_side_and_is_never_short_of_two_memb
         assert {played.witnesses[name] for name in mine} <= {node.name for node in cluster.members}
 
 
+@pytest.mark.parametrize("abreast", [1, 3])
+def test_no_more_vms_are_on_their_way_back_than_the_host_can_boot(abreast: int) -> None:
+    topology = derive(load(Path(__file__).parents[2], "segregated"))
+    played = Played(topology, away=4)
+    away: set[str] = set()
+    most = 0
+
+    async def run(node: str, script: str) -> str:
+        nonlocal most
+        if script.startswith("stonith_admin"):
+            away.add(script.split()[2])
+            most = max(most, len(away))
+        return await played.run(node, script)
+
+    proofs = asyncio.run(
+        fence_proof.prove(topology, run, limit=20, abreast=abreast, done=lambda proof: away.discard(proof.node))
+    )
+    assert [proof.problem for proof in proofs] == [""] * len(topology.nodes)
+    assert most == abreast
+
+
 def test_the_next_member_need_not_wait_for_what_systemd_starts_but_the_one_after_it_must(collapsed: Topology) -> None:
     played = Played(collapsed)
     order: list[str] = []

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 from rich.console import Console
 
 from halab import fence_proof
 from halab.actions import cloud
 from halab.workspace import Workspace
+
+#: VMs that may boot at once for each of the host's cores.
+_EACH_CORE = 2
 
 
 def prove(workspace: Workspace, nodes: tuple[str, ...], console: Console) -> dict[str, float]:
@@ -29,7 +33,8 @@ def prove(workspace: Workspace, nodes: tuple[str, ...], console: Console) -> dic
 
     async def run() -> None:
         async with cloud.remote(workspace) as remote:
-            await fence_proof.prove(workspace.topology, remote.run, nodes, done=note)
+            abreast = _EACH_CORE * len(os.sched_getaffinity(0))
+            await fence_proof.prove(workspace.topology, remote.run, nodes, abreast=abreast, done=note)
 
     asyncio.run(run())
     return {node: seconds for node, seconds in proven.items() if node in nodes}
