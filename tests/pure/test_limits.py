@@ -41,7 +41,7 @@ def test_clones_in_order_and_caches_of_their_own_have_their_price() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "docs"), [("keepalived", "keepalived"), ("endpoint", "keepalived"), ("cloned", "clusters")]
+    ("name", "docs"), [("keepalived", "keepalived"), ("endpoint", "endpoint"), ("cloned", "cloned")]
 )
 def test_verify_tells_each_with_its_seed_and_docs_name_the_section(name: str, docs: str) -> None:
     class Asked:
