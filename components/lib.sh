@@ -142,6 +142,39 @@ refresh_unit() {
     printf '%s' "$sum" >"$stamp"
 }
 
+# ask_memcached LINE: its answer, of the first of LOCKS (address:port ...) that can be reached.
+ask_memcached() {
+    local place line=''
+    for place in $LOCKS; do
+        { exec 6<>"/dev/tcp/${place%:*}/${place##*:}"; } 2>/dev/null || continue
+        printf '%b\r\n' "$1" >&6
+        IFS= read -r -t 10 line <&6 || :
+        exec 6>&-
+        printf '%s\n' "${line%$'\r'}"
+        return
+    done
+}
+
+turn_taken() {
+    local answer
+    answer=$(ask_memcached "add halab-turn-$1 0 600 1\r\n1")
+    printf 'memcached says %s\n' "${answer:-nothing}"
+    [ "$answer" != NOT_STORED ]
+}
+
+# in_turn UNIT COMMAND...: what may restart a unit that runs is done on one node after the other; the lock is in memcached,
+# whose `add` is atomic, and with it no longer than ten minutes. At once where the unit is down, or no memcached answers.
+in_turn() {
+    local unit=$1
+    shift
+    if systemctl is-active --quiet "$unit"; then
+        retry_until 900 "this node's turn with $unit" turn_taken "$unit"
+        # shellcheck disable=SC2064
+        trap "ask_memcached 'delete halab-turn-$unit'" EXIT
+    fi
+    "$@"
+}
+
 # reload_units UNIT...: systemd reads its files again if it holds an older version of one of the units.
 reload_units() {
     local unit

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Glance on one node. UNIT, OWNER, CA_FILE, UWSGI, MANAGED; ready: URL, BACKENDS, KEYSTONE.
+# Glance on one node. UNIT, OWNER, CA_FILE, UWSGI, MANAGED, LOCKS; ready: URL, BACKENDS, KEYSTONE.
 
 MOUNT=var-lib-glance-images.mount
 
@@ -14,7 +14,7 @@ configure() {
     converge_unit "$MOUNT" "/etc/systemd/system/$MOUNT"
     runuser -u "$OWNER" -- test -w /var/lib/glance/images || fail "$OWNER cannot write to /var/lib/glance/images"
     if [ -n "$MANAGED" ]; then
-        with_files refresh_unit "$UNIT" restart
+        in_turn "$UNIT" with_files refresh_unit "$UNIT" restart
     fi
     say "glance: configured, images on $(findmnt -n -o SOURCE /var/lib/glance/images)"
 }
@@ -30,7 +30,7 @@ schema() {
 }
 
 start() {
-    with_files converge_unit "$UNIT"
+    in_turn "$UNIT" with_files converge_unit "$UNIT"
     say "glance: running"
 }
 

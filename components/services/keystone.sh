@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Keystone on one node. UNIT, OWNER, CA_FILE, UWSGI, MANAGED; bootstrap: NAMES; ready: URL, BACKENDS, ADMIN.
+# Keystone on one node. UNIT, OWNER, CA_FILE, UWSGI, MANAGED, LOCKS; bootstrap: NAMES; ready: URL, BACKENDS, ADMIN.
 
 # with_files COMMAND...: the command with the files that the running service depends on.
 with_files() { "$@" /etc/keystone/keystone.conf "$UWSGI" "/etc/systemd/system/$UNIT.service" /etc/keystone/*-keys/*; }
@@ -16,13 +16,13 @@ configure() {
     done
     reload_units "$UNIT"
     if [ -n "$MANAGED" ]; then
-        with_files refresh_unit "$UNIT" restart
+        in_turn "$UNIT" with_files refresh_unit "$UNIT" restart
     fi
     say "keystone: configured"
 }
 
 start() {
-    with_files converge_unit "$UNIT"
+    in_turn "$UNIT" with_files converge_unit "$UNIT"
     say "keystone: running"
 }
 

@@ -248,6 +248,7 @@ def steps(
         "CA_FILE": CA_FILE,
         "UWSGI": uwsgi_path(api),
         "MANAGED": "yes" if managed else "",
+        "LOCKS": " ".join(f"{node.ip}:11211" for node in topology.running(Service.MEMCACHED)),
     }
     configure = tuple(
         Step(

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Placement on one node. UNIT, OWNER, CA_FILE, UWSGI, MANAGED; ready: URL, BACKENDS, KEYSTONE.
+# Placement on one node. UNIT, OWNER, CA_FILE, UWSGI, MANAGED, LOCKS; ready: URL, BACKENDS, KEYSTONE.
 
 # with_files COMMAND...: the command with the files that the running service depends on.
 with_files() { "$@" /etc/placement/placement.conf "$UWSGI" "/etc/systemd/system/$UNIT.service"; }
@@ -8,7 +8,7 @@ configure() {
     secret_file CA_PEM "$CA_FILE" root root 0644
     reload_units "$UNIT"
     if [ -n "$MANAGED" ]; then
-        with_files refresh_unit "$UNIT" restart
+        in_turn "$UNIT" with_files refresh_unit "$UNIT" restart
     fi
     say "placement: configured"
 }
@@ -24,7 +24,7 @@ schema() {
 }
 
 start() {
-    with_files converge_unit "$UNIT"
+    in_turn "$UNIT" with_files converge_unit "$UNIT"
     say "placement: running"
 }
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import socketserver
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -248,6 +251,70 @@ def test_refresh_unit_touches_a_running_unit_after_a_change_only(node: Node) -> 
     Path(conf).write_text("three")
     node.run(body)
     assert restarts() == 1
+
+
+class Memcached(socketserver.StreamRequestHandler):
+    """Of memcached, what a lock needs: add and delete."""
+
+    kept: ClassVar[set[bytes]] = set()
+    asked: ClassVar[list[bytes]] = []
+
+    def handle(self) -> None:
+        verb, key = self.rfile.readline().split()[:2]
+        self.asked.append(verb)
+        if verb == b"add":
+            self.rfile.readline()
+            self.wfile.write(b"NOT_STORED\r\n" if key in self.kept else b"STORED\r\n")
+            self.kept.add(key)
+        else:
+            self.wfile.write(b"DELETED\r\n" if key in self.kept else b"NOT_FOUND\r\n")
+            self.kept.discard(key)
+
+
+@pytest.fixture
+def memcached() -> Iterator[str]:
+    """Where one answers; before it in the list is one that does not."""
+    Memcached.kept.clear()
+    Memcached.asked.clear()
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Memcached) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:1 127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+TURN = "act() { in_turn app.service converge_unit app.service; say done; }"
+
+
+def test_a_unit_that_runs_is_restarted_when_no_other_nodes_is(node: Node, memcached: str) -> None:
+    (node.root / "state" / "app.service.active").touch()
+    Memcached.kept.add(b"halab-turn-app.service")
+    threading.Timer(1.5, Memcached.kept.clear).start()
+    began = time.monotonic()
+    done = node.run(TURN, env={"LOCKS": memcached})
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+    assert time.monotonic() - began > 1.4
+    assert "restart app.service" in node.asked
+    assert Memcached.kept == set(), "the next may"
+
+
+def test_a_turn_ends_with_a_restart_that_fails(node: Node, memcached: str) -> None:
+    (node.root / "state" / "app.service.active").touch()
+    (node.root / "state" / "app.service.broken").touch()
+    assert node.run(TURN, env={"LOCKS": memcached}).returncode == 1
+    assert Memcached.asked == [b"add", b"delete"]
+
+
+@pytest.mark.parametrize("locks", ["", "127.0.0.1:1"])
+def test_nobody_waits_for_a_turn_where_none_is_given(node: Node, locks: str) -> None:
+    (node.root / "state" / "app.service.active").touch()
+    assert node.run(TURN, env={"LOCKS": locks}).returncode == 0
+    assert "restart app.service" in node.asked
+
+
+def test_the_first_start_of_a_unit_waits_for_no_other_nodes(node: Node, memcached: str) -> None:
+    Memcached.kept.add(b"halab-turn-app.service")
+    assert node.run(TURN, env={"LOCKS": memcached}).returncode == 0
+    assert Memcached.asked == []
 
 
 def test_converge_unit_does_not_take_a_failed_start_for_done(node: Node) -> None:
