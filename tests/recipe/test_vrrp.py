@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -147,3 +148,18 @@ def test_nodes_that_cannot_hear_each_other_both_hold_the_vip_and_one_gives_it_up
         subprocess.run(["ip", "netns", "exec", name, "nft", "delete", "table", "inet", "cut"], check=True)
     # The one with the higher priority keeps it.
     assert until(world.holders, "a".__eq__) == "a"
+
+
+def test_nodes_that_are_told_of_a_new_peer_keep_the_vip_where_it_is(world: World) -> None:
+    """A reload, as the recipe does it, on all of them at once."""
+    owner = until(world.holders, lambda held: len(held) == 1)
+    for name in world.names:
+        path = world.root / f"{name}.conf"
+        text = path.read_text()
+        assert "    unicast_peer {\n" in text
+        path.write_text(text.replace("    unicast_peer {\n", f"    unicast_peer {{\n        {VIP + 200}\n"))
+        world.running[name, "keepalived"].send_signal(signal.SIGHUP)
+    logs = [world.root / f"{name}.keepalived.log" for name in world.names]
+    assert until(lambda: sum("Reloading" in log.read_text() for log in logs), (2).__eq__) == 2
+    # Longer than it takes to miss three advertisements.
+    assert until(world.holders, owner.__ne__, 5) == owner
