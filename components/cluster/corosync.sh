@@ -1,13 +1,10 @@
 # shellcheck shell=bash
 # A full member: corosync's ring, Pacemaker on it. FENCE_KEY_FILE, INITIAL_CIB, UNITS (names).
 
-# Whether corosync runs with a member that its file does not name any more.
-shrinks() {
-    local member
-    for member in $(corosync-cmapctl | sed -n 's/^nodelist\.node\.[0-9]*\.name (str) = //p'); do
-        grep -qx " *name: $member" /etc/corosync/corosync.conf || return 0
-    done
-    return 1
+# Whether corosync runs with the members that its file names.
+same_members() {
+    diff <(corosync-cmapctl | sed -n 's/^nodelist\.node\.[0-9]*\.name (str) = //p' | sort) \
+        <(sed -n 's/^ *name: //p' /etc/corosync/corosync.conf | sort)
 }
 
 start() {
@@ -17,9 +14,9 @@ start() {
     secret_file FENCE_KEY "$FENCE_KEY_FILE" root root 0600
     # shellcheck disable=SC2086
     reload_units $UNITS
-    # A running ring takes a changed node list and timers without losing a member; only the key needs a restart. One that
-    # loses members takes it from the push, when they have given up all they had.
-    if systemctl is-active --quiet corosync && ! shrinks; then
+    # A running ring takes changed timers without losing a member; only the key needs a restart. Other members are the
+    # push's to take in and to let go: all nodes read their files at once then, and each has its own by that time.
+    if systemctl is-active --quiet corosync && same_members; then
         corosync-cfgtool -R || fail "corosync refused its configuration; see /var/log/corosync/corosync.log"
     fi
     converge_unit corosync.service /etc/corosync/authkey

@@ -62,11 +62,29 @@ await_rebuilt() {
     crm_resource --cleanup || printf 'the records of failures stay\n'
 }
 
+ring() { corosync-cmapctl | sed -n 's/^nodelist\.node\.[0-9]*\.name (str) = //p'; }
+
 # Members that corosync runs with and nobody lists any more.
 leaving() {
     local member
-    for member in $(corosync-cmapctl | sed -n 's/^nodelist\.node\.[0-9]*\.name (str) = //p'); do
+    for member in $(ring); do
         [[ " $MEMBERS " == *" $member "* ]] || printf '%s\n' "$member"
+    done
+}
+
+close_ring() {
+    corosync-cfgtool -R || fail "corosync refused its configuration; see /var/log/corosync/corosync.log"
+}
+
+# The ring takes in members that it does not know yet.
+take_in() {
+    local member known
+    known=$(ring)
+    for member in $MEMBERS; do
+        if ! grep -qx "$member" <<<"$known"; then
+            close_ring
+            return
+        fi
     done
 }
 
@@ -96,7 +114,7 @@ retire() {
         retry_until 300 "nothing to run on $member" empty "$member"
     done
     pause_fencing
-    corosync-cfgtool -R || fail "corosync refused its configuration; see /var/log/corosync/corosync.log"
+    close_ring
     for member in "${known[@]}"; do
         retry_until 180 "$member to have left" gone "$member"
         crm_node --force --remove "$member" || fail "the cluster does not forget $member"
@@ -117,9 +135,11 @@ forget_remotes() {
 }
 
 push() {
+    configured || take_in
     retry_until 600 "a cluster of $MEMBERS" formed
     if configured; then
         retire
+        take_in
     fi
     await_rebuilt
     with_lock cib push_difference
