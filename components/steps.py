@@ -140,4 +140,5 @@ class StepGraph:
 
 
 def merge(parts: Iterable[Iterable[Step]]) -> StepGraph:
+    """One graph of all steps. Raises what StepGraph raises."""
     return StepGraph(tuple(step for part in parts for step in part))

@@ -59,6 +59,8 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Nic:
+    """A network card; `network` is the key of the network it is on."""
+
     network: str
     mac: str
     address: IPv4Interface

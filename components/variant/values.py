@@ -43,6 +43,8 @@ def _wrong(rule: object, value: object, hint: str = "") -> Wrong:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
+    """A whole number, both ends allowed; `unit` is said to the user."""
+
     low: int
     high: int
     unit: str
@@ -68,6 +70,8 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Flag:
+    """YAML's true and false, none of its other spellings."""
+
     def __str__(self) -> str:
         return "true or false"
 

@@ -34,6 +34,8 @@ class ResourceState:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
+    """A failure that a node remembers; `operation` names its resource too, `reason` the agent's or the exit status."""
+
     node: str
     operation: str
     reason: str
@@ -41,6 +43,8 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class ClusterState:
+    """What crm_mon says of a cluster; `dc` is the node that decides, "" without one."""
+
     quorum: bool
     dc: str
     nodes: tuple[NodeState, ...]

@@ -75,6 +75,7 @@ def lanes(found: Iterable[Bar]) -> dict[str, tuple[Bar, ...]]:
 
 
 def headline(times: Mapping[str, Any]) -> str:
+    """One line; `times` is what RunTimes.as_json gives."""
     busy = times.get("busy")
     return (
         f"{len(times['steps'])} steps in {duration(times['makespan'])}, critical path {duration(times['critical'])}, "

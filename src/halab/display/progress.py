@@ -15,6 +15,8 @@ IDLE = frozenset({"same", "refresh"})
 
 @dataclass(frozen=True, slots=True)
 class Running:
+    """An operation under way; `since` in seconds since the epoch."""
+
     op: str
     urn: str
     since: float
@@ -22,6 +24,8 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
+    """An operation that failed after `seconds`."""
+
     op: str
     urn: str
     error: str

@@ -75,6 +75,7 @@ class Latency:
 
 
 def latency(samples: Iterable[Sample]) -> Latency:
+    """Median and worst over the questions that were answered."""
     times = [sample.seconds for sample in samples if sample.ok]
     return Latency(statistics.median(times), max(times)) if times else Latency(None, None)
 

@@ -91,10 +91,12 @@ def _rounded(value: Any) -> Any:
 
 
 def folder(state: Path, stack: str) -> Path:
+    """Where a stack's results are kept, a file each; it need not exist."""
     return state / "faults" / stack
 
 
 def write(workspace: Workspace, result: Result) -> Path:
+    """Keep a result beside the earlier ones, named by its time and fault; the file."""
     stamp = result.began.replace("-", "").replace(":", "")
     path = folder(workspace.state, workspace.stack) / f"{stamp}-{result.fault}.json"
     write_json(path, asdict(result))

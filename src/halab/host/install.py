@@ -41,6 +41,7 @@ def find(name: str) -> str | None:
 
 
 def exists(name: str) -> bool:
+    """Whether `find` finds it."""
     return find(name) is not None
 
 

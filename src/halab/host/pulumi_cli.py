@@ -45,6 +45,7 @@ class Release:
 
 
 def cli_release() -> Release:
+    """The CLI of the pinned version, for x86_64."""
     version = pins.CLI
     folder = f"pulumi/releases/download/v{version}"
     return Release(
@@ -55,6 +56,7 @@ def cli_release() -> Release:
 
 
 def plugin_release(plugin: str) -> Release:
+    """The plugin of the pinned version, for x86_64. Raises KeyError for one that is not pinned."""
     version = pins.PLUGINS[plugin]
     folder = f"pulumi-{plugin}/releases/download/v{version}"
     return Release(

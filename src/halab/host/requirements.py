@@ -217,6 +217,7 @@ def release_of(os_release: str) -> Release | None:
 
 
 def wanted(needs: Iterable[Need]) -> list[Requirement]:
+    """The requirements of these needs, in the order of the list."""
     chosen = set(needs)
     return [requirement for requirement in REQUIREMENTS if requirement.need in chosen]
 
@@ -238,6 +239,7 @@ class Packages:
 
 
 def packages_for(requirements: Iterable[Requirement], release: Release) -> Packages:
+    """What to install on that release; a package that is wanted from backports is not taken from the release too."""
     plain: set[str] = set()
     backports: set[str] = set()
     for requirement in requirements:

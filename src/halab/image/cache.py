@@ -38,6 +38,8 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
+    """What is in an image: its files by name, and its packages with their versions."""
+
     name: str
     key: str
     files: Mapping[str, Recorded]
@@ -161,14 +163,17 @@ def remove(path: Path) -> None:
 
 
 def base_layer(root: Path) -> Path:
+    """The archive that all images begin with; `root`: the cache. It need not exist."""
     return root / "layers" / f"base-{spec.base_key()[:12]}.tar.zst"
 
 
 def packages_layer(root: Path, name: str) -> Path:
+    """The archive of an image's packages; it need not exist. Raises FileNotFoundError for a name that is no image's."""
     return root / "layers" / f"{name}-{spec.packages_key(name)[:12]}.tar.zst"
 
 
 def layer_paths(root: Path) -> set[Path]:
+    """Every layer that today's lists and scripts ask for."""
     return {base_layer(root), *(packages_layer(root, name) for name in spec.NAMES)}
 
 

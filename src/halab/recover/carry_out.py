@@ -21,6 +21,8 @@ _ERRORS = (HalabError, OSError, TimeoutError)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
+    """What the members said of themselves, one that did not answer included, in the order of the topology."""
+
     databases: tuple[Database, ...]
     queues: tuple[Queue, ...]
 

@@ -74,6 +74,8 @@ class NodeLine:
 
 @dataclass(frozen=True, slots=True)
 class Member:
+    """One node's part in a service; `state` in the words of who supervises it."""
+
     node: str
     state: str
     well: bool
@@ -92,6 +94,8 @@ class ServiceLine:
 
 @dataclass(frozen=True, slots=True)
 class VipLine:
+    """One VIP; `owner`: the node that has it (more than one with commas), or "nobody"."""
+
     name: str
     address: str
     owner: str

@@ -25,6 +25,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
+    """All findings of one verification, in the order asked; one without findings is not ok."""
+
     stack: str
     findings: tuple[Finding, ...]
 

@@ -50,6 +50,7 @@ class Mount:
 
 
 def parse_mountinfo(text: str) -> list[Mount]:
+    """The lines of /proc/PID/mountinfo (proc(5)); a line that is none is left out."""
     found = []
     for line in text.splitlines():
         fields = line.split(" ")
