@@ -78,7 +78,7 @@ URN = "urn:pulumi:x::halab::halab:command:Stage$command:remote:Command::{}"
 
 def up(began: str, cpu: float, count: int = 60, **stages: float) -> dict[str, Any]:
     """What `up` notes: stages one after the other, seconds each, beside short steps up to `count` in all."""
-    ended, steps, after = 0.0, [], dict[str, frozenset[str]]()
+    ended, steps, after = 0.0, list[StepTime](), dict[str, frozenset[str]]()
     for stage, seconds in stages.items():
         urn = URN.format(f"{stage}.start@a")
         after[urn] = frozenset(step.urn for step in steps[-1:])
