@@ -25,8 +25,9 @@ from unittest.mock import patch
 
 from components.stylesheet import stylesheet
 from halab.embedded.engine import Engine, checkpoint, cipher, engine, state
-from halab.embedded.engine.deployment import Deployment, Outcome
+from halab.embedded.engine.deployment import Deployment
 from halab.embedded.engine.goal import Goal
+from halab.embedded.engine.operations import Outcome
 from halab.embedded.providers import providers
 from halab.embedded.providers.command import local
 from tests.engine.crash_points import Points

@@ -10,7 +10,8 @@ from google.protobuf import json_format  # type: ignore[import-untyped]
 
 from halab.embedded.engine import StateError, UnsupportedError, paths, state, values
 from halab.embedded.engine.paths import compare, covers, parse, render
-from halab.embedded.engine.state import Resource, check_integrity, in_order
+from halab.embedded.engine.references import check_integrity, in_order
+from halab.embedded.engine.state import Resource
 from halab.embedded.engine.values import Ref
 from halab.embedded.provider import UNKNOWN, Archive, Asset, DiffKind, Secret
 

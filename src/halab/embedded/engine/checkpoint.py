@@ -19,6 +19,7 @@ from typing import Any, Literal
 from halab.embedded.engine import state
 from halab.embedded.engine.cipher import Cipher
 from halab.embedded.engine.errors import StateError
+from halab.embedded.engine.references import check_integrity
 from halab.embedded.engine.state import Resource
 
 VERSION = 3
@@ -106,7 +107,7 @@ def decode(deployment: Mapping[str, Any], root: Path, sealer: Sealer, cipher: Ci
         return state.from_json(tree, root, sealer.open(str(tree.get("urn")), cipher))
 
     resources = tuple(one(tree) for tree in deployment.get("resources") or [])
-    state.check_integrity(resources)
+    check_integrity(resources)
     pending = tuple(
         (item["type"], one(item["resource"])) for item in deployment.get("pending_operations") or [] if item
     )

@@ -65,6 +65,7 @@ def _defaults(declared: Any, file: Path) -> dict[str, Any]:
 
 
 def stack_file(project: Project, stack: str) -> Path:
+    """The stack's configuration file; it need not exist."""
     return project.config_dir / f"Pulumi.{stack}.yaml"
 
 

@@ -20,10 +20,10 @@ from halab.embedded.engine.events import Diagnostic, Event, Summary
 from halab.embedded.engine.journal import Journal
 from halab.embedded.engine.lock import Lock, cli_locks
 from halab.embedded.engine.monitor import Server
-from halab.embedded.engine.planner import Targets
 from halab.embedded.engine.program import Program
 from halab.embedded.engine.providers import Providers
 from halab.embedded.engine.sweep import Destroy, Refresh
+from halab.embedded.engine.targets import Targets
 from halab.embedded.provider import Provider
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from halab.embedded.engine import paths, state
+from halab.embedded.engine import paths
 from halab.embedded.engine.checkpoint import Loaded, Pending, Sealer, Store
+from halab.embedded.engine.references import in_order, without_dangling
 from halab.embedded.engine.state import Resource
 
 
@@ -129,7 +130,7 @@ class Journal:
 
     def _resources(self) -> list[Resource]:
         present = [entry.now for entry in (*self.new, *self.old) if entry.now is not None]
-        return state.without_dangling(state.in_order(present))
+        return without_dangling(in_order(present))
 
     def commit(self, *, force: bool = False) -> None:
         """Returns once every mutation so far is on disk.

@@ -7,48 +7,20 @@ calls, execution happens outside.
 
 from __future__ import annotations
 
-import fnmatch
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from halab.embedded.engine import paths, state, values
+from halab.embedded.engine import changes, paths, state, values
 from halab.embedded.engine.errors import StepError
-from halab.embedded.engine.events import MASK, Change
+from halab.embedded.engine.events import Change
 from halab.embedded.engine.goal import Goal
 from halab.embedded.engine.journal import Entry, Journal
 from halab.embedded.engine.providers import Providers, config_of
 from halab.embedded.engine.state import Resource
+from halab.embedded.engine.targets import Targets
 from halab.embedded.provider import UNKNOWN, Diff, DiffKind, Props, Provider
-
-_TO_REPLACE = {
-    DiffKind.ADD: DiffKind.ADD_REPLACE,
-    DiffKind.DELETE: DiffKind.DELETE_REPLACE,
-    DiffKind.UPDATE: DiffKind.UPDATE_REPLACE,
-}
-_INIT_ERROR = "#initerror"
-
-
-class Targets:
-    """Which resources something is limited to: URNs, URN patterns with `*` and `**`, or plain resource names."""
-
-    def __init__(self, patterns: Sequence[str]) -> None:
-        self._patterns = [re.compile(fnmatch.translate(pattern)) for pattern in patterns]
-
-    def __bool__(self) -> bool:
-        return bool(self._patterns)
-
-    def include(self, urn: str) -> bool:
-        """Providers and the Stack are always included."""
-        if not self._patterns or state.is_provider(state.urn_type(urn)) or state.urn_type(urn) == state.STACK_TYPE:
-            return True
-        return self.name(urn)
-
-    def name(self, urn: str) -> bool:
-        """Whether one of the patterns is for this resource."""
-        return any(p.match(urn) or p.match(state.urn_name(urn)) for p in self._patterns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +102,13 @@ class Planner:
         before = old.now if old is not None else None
         inputs = goal.inputs
         if before is not None and not recreating:
-            inputs = _ignore_changes(inputs, before.inputs, goal.ignore_changes)
+            inputs = changes.ignore_changes(inputs, before.inputs, goal.ignore_changes)
         checked = self._check(goal, None if recreating else before, inputs)
         if not self._dry_run and (values.has_unknown(checked) or values.has_unknown(goal.replacement_trigger)):
             raise StepError(f"{goal.urn} has inputs that are still unknown")
         new = goal.resource(checked)
         if before is None or old is None:
-            return Decision("create", new, diff=_additions(checked))
+            return Decision("create", new, diff=changes.additions(checked))
         if recreating:
             self.deletes.discard(old.urn)
             self.replaces.add(goal.urn)
@@ -144,9 +116,9 @@ class Planner:
         kinds, delete_before = self._diff(goal, before, new)
         if before.pending_replacement or any(kind.endswith("-replace") for kind in kinds.values()):
             return self._replace(goal, old, before, new, kinds, delete_before)
-        changes = _changes(before, new, kinds)
+        shown = changes.shown(before, new, kinds)
         if kinds or before.init_errors:
-            return Decision("update", replace(new, id=before.id, created=before.created), old, changes)
+            return Decision("update", replace(new, id=before.id, created=before.created), old, shown)
         return Decision("same", _continued(before, new), old)
 
     def _untargeted(self, goal: Goal, old: Entry | None) -> Decision:
@@ -176,7 +148,7 @@ class Planner:
         replaced = DiffKind.UPDATE_REPLACE
         if goal.custom and self._replaced.name(goal.urn):
             return {"replace": replaced}, False
-        if _triggered(before.replacement_trigger, new.replacement_trigger):
+        if changes.triggered(before.replacement_trigger, new.replacement_trigger):
             return {"replacementTrigger": replaced}, False
         if any(urn in self.replaces for urn in new.replace_with):
             return {"replaceWith": replaced}, False
@@ -187,7 +159,7 @@ class Planner:
         if not goal.custom or state.is_provider(goal.type):
             return {paths.render(p): kind for p, kind in paths.compare(before.inputs, new.inputs)}, False
         found = self._provider_diff(self._providers.get(goal.provider), before, new.inputs)
-        return _replace_on_changes(found.detailed, new.replace_on_changes, before.init_errors), (
+        return changes.replace_on_changes(found.detailed, new.replace_on_changes, before.init_errors), (
             found.delete_before_replace
         )
 
@@ -213,12 +185,12 @@ class Planner:
             raise StepError(f"{goal.urn} is protected and would be replaced; remove protect from it first")
         self.replaces.add(goal.urn)
         fresh = goal.resource(self._check(goal, None, goal.inputs))
-        changes = _changes(before, fresh, kinds)
+        shown = changes.shown(before, fresh, kinds)
         if goal.delete_before_replace is not None:
             delete_before = goal.delete_before_replace
         if not delete_before:
             # One that was already deleted has nothing left to wait for the end of the run.
-            return Decision("replace", fresh, old, changes, keep_old=not before.pending_replacement)
+            return Decision("replace", fresh, old, shown, keep_old=not before.pending_replacement)
         early = self._condemned_with(old, before)
         for entry in early:
             if entry.was.protect:
@@ -229,7 +201,7 @@ class Planner:
                 self.deletes.add(entry.urn)
         if not before.pending_replacement:
             self.deletes.add(goal.urn)
-        return Decision("replace", fresh, old, changes, early=tuple(early), delete_first=not before.pending_replacement)
+        return Decision("replace", fresh, old, shown, early=tuple(early), delete_first=not before.pending_replacement)
 
     def _condemned_with(self, root: Entry, before: Resource) -> list[Entry]:
         """The old resources that must be deleted ahead of `root`, last dependents first."""
@@ -278,7 +250,7 @@ class Planner:
             return False
         inputs = {key: UNKNOWN if key in moved else value for key, value in resource.inputs.items()}
         found = self._provider_diff(self._providers.get(resource.provider), resource, inputs)
-        kinds = _replace_on_changes(found.detailed, resource.replace_on_changes, ())
+        kinds = changes.replace_on_changes(found.detailed, resource.replace_on_changes, ())
         return any(kind.endswith("-replace") for kind in kinds.values())
 
 
@@ -291,74 +263,3 @@ def _continued(before: Resource, new: Resource) -> Resource:
         created=before.created,
         modified=before.modified,
     )
-
-
-def _ignore_changes(inputs: Props, old: Props, patterns: Sequence[str]) -> Props:
-    """`inputs` with the old value at each ignored path.
-
-    Raises: StepError for a malformed path.
-    """
-    for pattern in patterns:
-        path = _parse(pattern)
-        for concrete in {*paths.expand(old, path), *paths.expand(inputs, path)}:
-            inputs = paths.put(inputs, concrete, paths.get(old, concrete))
-    return inputs
-
-
-def _replace_on_changes(
-    kinds: Mapping[str, DiffKind], patterns: Sequence[str], init_errors: Sequence[str]
-) -> dict[str, DiffKind]:
-    """The diff with every change below one of the paths turned into a replacement."""
-    covering = [_parse(pattern) for pattern in patterns]
-
-    def covered(path: paths.Path) -> bool:
-        return any(paths.covers(pattern, path) for pattern in covering)
-
-    found = {text: _TO_REPLACE.get(kind, kind) if covered(_parse(text)) else kind for text, kind in kinds.items()}
-    if init_errors and covered((_INIT_ERROR,)):
-        found[_INIT_ERROR] = DiffKind.UPDATE_REPLACE
-    return found
-
-
-def _parse(text: str) -> paths.Path:
-    try:
-        return paths.parse(text)
-    except ValueError as error:
-        raise StepError(str(error)) from error
-
-
-def _triggered(old: Any, new: Any) -> bool:
-    """Whether a replacement trigger changed: null on either side means there is none, unknown means changed."""
-    if values.has_unknown(old) or values.has_unknown(new):
-        return True
-    old, new = values.unwrap(old), values.unwrap(new)
-    return old is not None and new is not None and not paths.same(old, new)
-
-
-def _additions(inputs: Props) -> dict[str, Change]:
-    return {
-        key: Change(DiffKind.ADD.value, None, values.for_display(value))
-        for key, value in inputs.items()
-        if not key.startswith("__")
-    }
-
-
-def _changes(before: Resource, new: Resource, kinds: Mapping[str, DiffKind]) -> dict[str, Change]:
-    """The diff for the user: old values from the inputs, or the outputs where the inputs have none."""
-    shown: dict[str, Change] = {}
-    hidden = [_parse(pattern) for pattern in new.hide_diffs]
-    for text, kind in kinds.items():
-        path = _parse(text)
-        if any(paths.covers(pattern, path) for pattern in hidden):
-            continue
-        source = before.inputs if paths.get(before.inputs, path) is not paths.MISSING else before.outputs
-        old, now = paths.get(source, path), paths.get(new.inputs, path)
-        secret = paths.hides(source, path) or paths.hides(new.inputs, path)
-        shown[text] = Change(kind.value, _show(old, secret), _show(now, secret))
-    return shown
-
-
-def _show(value: Any, secret: bool) -> Any:
-    if value is paths.MISSING:
-        return None
-    return MASK if secret else values.for_display(value)

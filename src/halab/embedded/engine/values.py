@@ -263,6 +263,7 @@ def make_secret(props: Props, names: tuple[str, ...]) -> Props:
 
 
 def has_secret(value: Any) -> bool:
+    """Whether a secret is anywhere in the value."""
     if isinstance(value, Secret):
         return True
     if isinstance(value, dict):
@@ -271,6 +272,7 @@ def has_secret(value: Any) -> bool:
 
 
 def has_unknown(value: Any) -> bool:
+    """Whether anything in the value is known only after an up; a reference without an id is."""
     if isinstance(value, str):
         return value == UNKNOWN
     if isinstance(value, Secret):
