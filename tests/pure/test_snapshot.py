@@ -21,6 +21,7 @@ from components.variant import CONFIG_KEY, Stack, load, parse
 from halab.actions.fork import document
 from halab.embedded.engine import state as engine_state
 from halab.embedded.engine.checkpoint import Loaded
+from halab.embedded.engine.references import check_integrity
 from halab.embedded.engine.state import Resource
 from halab.embedded.engine.values import Ref
 from halab.embedded.provider import Secret
@@ -155,7 +156,7 @@ def known_state() -> Loaded:
 
 def test_a_state_rewritten_for_another_stack_names_the_old_one_nowhere_but_in_what_guests_see() -> None:
     found = state.rewritten(known_state(), WAS, NOW)
-    engine_state.check_integrity(found.resources)
+    check_integrity(found.resources)
     text = json.dumps([engine_state.to_json(one, lambda plain: {"plaintext": plain}) for one in found.resources])
     assert "/state/stacks/" not in text
     left = text.replace("halab-collapsed-controller-1", "")
