@@ -85,6 +85,12 @@ def too_many(topology: Topology, change: Change) -> list[str]:
     return found
 
 
+def one_by_one(topology: Topology, change: Change) -> str:
+    """The command that rebuilds the same nodes one after the other, "" where none is rebuilt."""
+    names = [node.name for node in topology.nodes if node.name in change.rebuilt]
+    return f"./halab replace {' '.join(names)} --stack {topology.stack.name}" if names else ""
+
+
 def quorum(votes: int) -> int:
     """The fewest of `votes` that are a majority."""
     return votes // 2 + 1

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from halab.actions.preview import show_changes
 from halab.impact import change, words
 from tests.engine.noted_stack import Stack
 
@@ -49,6 +52,12 @@ def test_another_size_of_all_controllers_is_the_loss_of_what_they_hold(stack: St
             + ("and what it holds is lost")
             in found
         )
+    summary = stack.engine().preview()
+    console = Console(width=200, record=True, file=io.StringIO())
+    show_changes(stack.workspace, summary, console)
+    assert "up refuses to do that at once: ./halab replace controller-1 controller-2 controller-3" in (
+        console.export_text()
+    )
 
 
 @pytest.mark.timeout(180)

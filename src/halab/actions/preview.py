@@ -36,7 +36,7 @@ def run(workspace: Workspace, *, model_only: bool, as_json: bool) -> int:
     if as_json:
         print(json.dumps({**_document(workspace, summary), "warnings": warnings}, indent=1))
     elif summary is not None:
-        _show_changes(workspace, summary, console)
+        show_changes(workspace, summary, console)
     return DONE if summary is None or summary.ok else FAILED
 
 
@@ -81,7 +81,7 @@ def _domain_type(workspace: Workspace) -> str:
     return virt_type(workspace.state).domain_type if (workspace.state / "probe.json").exists() else "qemu"
 
 
-def _show_changes(workspace: Workspace, summary: Summary, console: Console) -> None:
+def show_changes(workspace: Workspace, summary: Summary, console: Console) -> None:
     counts = diff.counts(summary.steps)
     lines = list(diff.changed(summary.steps))
     created = [line for line in lines if line.plain.startswith("+ create")]
@@ -95,9 +95,14 @@ def _show_changes(workspace: Workspace, summary: Summary, console: Console) -> N
         console.print(Text.assemble((f"failed: {head}", "bold red"), f": {failure.error.strip()}"))
     told = ", ".join(f"{counts.get(op, 0)} to {op}" for op in ("create", "update", "replace", "delete"))
     console.print(f"{told}, {counts.get('same', 0)} unchanged")
-    if touched := impact.words(workspace.topology, impact.change(summary.steps)):
+    change = impact.change(summary.steps)
+    if touched := impact.words(workspace.topology, change):
         console.print("what that touches:")
         console.print("\n".join(f"  {line}" for line in touched))
+    if problems := impact.too_many(workspace.topology, change):
+        each = impact.one_by_one(workspace.topology, change) or "fewer nodes at a time"
+        console.print(Text.assemble(("up refuses to do that at once: ", "yellow"), each, " instead, or --at-once"))
+        console.print("\n".join(f"  {line}" for line in problems))
 
 
 def _document(workspace: Workspace, summary: Summary | None) -> dict[str, Any]:
@@ -138,5 +143,6 @@ def _document(workspace: Workspace, summary: Summary | None) -> dict[str, Any]:
             if op != "same"
         ]
         document["touches"] = impact.words(topology, impact.change(summary.steps))
+        document["too_many_at_once"] = impact.too_many(topology, impact.change(summary.steps))
         document["failures"] = [{"urn": f.urn, "error": f.error} for f in summary.failures]
     return document

@@ -291,13 +291,12 @@ def refuse_too_many(workspace: Workspace, touched: impact.Change) -> None:
     problems = impact.too_many(workspace.topology, touched)
     if not problems:
         return
-    stack, ways = f"--stack {workspace.stack}", []
-    if touched.rebuilt:
-        each = " ".join(touched.rebuilt)
-        ways.append(f"one after the other, while the cloud works on: ./halab replace {each} {stack}")
+    ways = []
+    if each := impact.one_by_one(workspace.topology, touched):
+        ways.append(f"one after the other, while the cloud works on: {each}")
     if touched.removed:
         ways.append("take fewer nodes out of the stack file at a time")
-    ways.append(f"all the same, with the loss of what they hold: ./halab up --at-once {stack}")
+    ways.append(f"all the same, with the loss of what they hold: ./halab up --at-once --stack {workspace.stack}")
     raise RefusedError("\n".join(["up: nothing was changed:", *problems, *ways]))
 
 
