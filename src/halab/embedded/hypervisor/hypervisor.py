@@ -15,15 +15,10 @@ from pathlib import Path
 from halab.embedded.hypervisor import bridges
 from halab.embedded.hypervisor.daemons import START_LIMIT, answers, lay_out, qemu_gid, start_daemon
 from halab.embedded.hypervisor.fence import Fence, FenceConfig
+from halab.embedded.hypervisor.leftovers import files, mounts
 from halab.embedded.hypervisor.namespaces import enter_network, hold, inside, tail
 from halab.embedded.hypervisor.paths import HypervisorError, Paths
-from halab.embedded.hypervisor.processes import (
-    Process,
-    end,
-    namespace_processes,
-    parse_mountinfo,
-    stack_processes,
-)
+from halab.embedded.hypervisor.processes import Process, end, namespace_processes, stack_processes
 from halab.embedded.hypervisor.waiting import wait_for
 from halab.host.probe import virt_type
 
@@ -157,37 +152,7 @@ class Hypervisor:
             if inhabitants and inhabitants[0].pid != os.getpid():
                 found += [f"network namespace {netns}"]
                 found += [f"link {name}" for name in _links(inhabitants[0])]
-        found += self._mounts()
-        return found + self._files()
-
-    def _files(self) -> list[str]:
-        paths = self.paths
-        patterns = (
-            ("socket", paths.run, "libvirt/**/*-sock*"),
-            ("pid file", paths.run, "*.pid"),
-            ("domain", paths.etc, "qemu/*.xml"),
-            ("network", paths.etc, "qemu/networks/*.xml"),
-            ("pool", paths.etc, "storage/*.xml"),
-            ("volume", paths.pool, "**/*"),
-            ("nvram", paths.lib, "qemu/nvram/*"),
-            ("saved domain", paths.lib, "qemu/save/*"),
-            ("lease", paths.lib, "dnsmasq/*"),
-            ("key", paths.keys, "*"),
-            ("fencing", paths.fence, "*"),
-        )
-        found = [
-            f"{kind} {path}"
-            for kind, folder, pattern in patterns
-            for path in sorted(folder.glob(pattern))
-            if not path.is_dir()
-        ]
-        found += [f"folder {folder}" for folder in paths.folders if folder.exists()]
-        return found
-
-    def _mounts(self) -> list[str]:
-        root = str(self.paths.root)
-        table = parse_mountinfo(Path("/proc/self/mountinfo").read_text(errors="replace"))
-        return [f"mount {one.target}" for one in table if one.target == root or one.target.startswith(root + "/")]
+        return [*found, *mounts(self.paths), *files(self.paths)]
 
     def _stop(self) -> list[str]:
         processes = self.processes()
@@ -202,9 +167,9 @@ class Hypervisor:
             shutil.rmtree(self.paths.run)
         (self.paths.root / _RECORD).unlink(missing_ok=True)
         if netns is None:
-            return self._mounts()
+            return mounts(self.paths)
         strangers = [one for one in namespace_processes(netns) if one.pid != os.getpid()]
-        return self._mounts() + [
+        return mounts(self.paths) + [
             f"process {one.pid} ({one.role}) still uses the stack's network namespace" for one in strangers
         ]
 
