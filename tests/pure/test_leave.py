@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from components.topology import derive
 from components.variant import Variant, load
 from halab import leave
+from halab.actions import leave as action
+from halab.actions import replace
 from halab.actions.up import refuse_too_many
-from halab.errors import RefusedError
+from halab.errors import HalabError, RefusedError
 from halab.impact import Change
 from halab.workspace import Workspace
 from tests.recipe.test_cib import sized
@@ -76,3 +80,56 @@ def test_up_refuses_what_no_quorum_survives_and_names_the_way(tmp_path: Path) ->
     lines = str(refused.value).splitlines()
     assert "./halab replace controller-1 controller-2 controller-3 --stack collapsed" in lines[-2]
     assert "--at-once" in lines[-1]
+
+
+class Remote:
+    """Notes who is asked; one does not answer."""
+
+    def __init__(self, workspace: Workspace, asked: list[str]) -> None:
+        self.nodes, self.asked = {node.name for node in workspace.topology.nodes}, asked
+
+    async def __aenter__(self) -> Remote:
+        return self
+
+    async def __aexit__(self, *ended: object) -> None: ...
+
+    async def run(self, node: str, script: str) -> str:
+        assert node in self.nodes
+        self.asked.append(node)
+        if node == "controller-4":
+            raise HalabError("controller-4: ssh to 10.0.0.1: No route to host")
+        return f"{node} has left mariadb\n"
+
+
+def test_a_node_that_cannot_be_reached_goes_as_it_is_and_the_others_leave(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(action.cloud, "remote", lambda workspace: Remote(workspace, asked))
+    console = Console(width=200, record=True, file=io.StringIO())
+    workspace = Workspace(ROOT, derive(load(ROOT, "keepalived")), tmp_path)
+    action.ahead(workspace, Change(removed=("controller-4", "controller-5"), rebuilt=("compute-1",)), console)
+    assert asked == ["controller-4", "controller-5"]
+    said = console.export_text()
+    assert "controller-4 goes as it is: controller-4: ssh to 10.0.0.1: No route to host" in said
+    assert "controller-5 has left mariadb" in said
+
+
+@pytest.mark.parametrize(("fails", "done"), [("", 3), ("controller-2", 2)])
+def test_the_first_node_that_is_not_replaced_is_the_last_that_is_tried(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], fails: str, done: int
+) -> None:
+    names = ["controller-1", "controller-2", "controller-3"]
+    tried: list[list[str]] = []
+
+    def run(command: list[str], **rest: object) -> subprocess.CompletedProcess[str]:
+        tried.append(command[1:])
+        return subprocess.CompletedProcess(command, int(command[2] == fails))
+
+    monkeypatch.setattr(replace.subprocess, "run", run)
+    workspace = Workspace(ROOT, derive(load(ROOT, "collapsed")), tmp_path)
+    code = replace.each(workspace, names, verify=True, yes=True, as_json=False, engine="auto")
+    assert [command[:2] for command in tried] == [["replace", name] for name in names[:done]]
+    assert all("--yes" in command for command in tried)
+    assert code == bool(fails)
+    assert ("to go on: ./halab replace controller-2 controller-3" in capsys.readouterr().err) is bool(fails)

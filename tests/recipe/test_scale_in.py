@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import socketserver
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -184,6 +186,41 @@ def test_a_queues_members_do_not_restart_for_who_joins_or_leaves() -> None:
         texts.add(grep.stdout)
     assert len(texts) == 1
     assert "default_queue_type" in texts.pop()
+
+
+class Sentinel(socketserver.StreamRequestHandler):
+    """Of Redis' sentinel, what it knows: it forgets those that left when it is told to look anew."""
+
+    known = 5
+
+    def handle(self) -> None:
+        for line in iter(self.rfile.readline, b""):
+            if line.startswith(b"SENTINEL RESET"):
+                type(self).known = 3
+            if line.startswith(b"INFO"):
+                seen = f"slaves={self.known - 1},sentinels={self.known}"
+                self.wfile.write(f"master0:name=keepalived,status=ok,address=10.0.0.1:6379,{seen}\r\n".encode())
+            else:
+                self.wfile.write(b"+OK\r\n")
+
+
+@pytest.mark.parametrize(("known", "code"), [(5, 0), (3, 0), (2, 1)])
+def test_sentinels_look_anew_where_they_know_of_more_than_there_are(witness: Witness, known: int, code: int) -> None:
+    Sentinel.known = known
+    secrets = witness.root / "secrets"
+    secrets.write_text("REDIS_AUTH=x\n")
+    witness.edits |= {
+        "*) put_files ;;": "*) ;;",
+        "/etc/halab/secrets.env": str(secrets),
+        "retry_until 180": "retry_until 1",
+    }
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Sentinel) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        values = {"SENTINELS": "127.0.0.1", "PORT": str(server.server_address[1])}
+        done = witness.run(derive(load(PROJECT, "keepalived")), "redis.ready", "ready", **values)
+        server.shutdown()
+    assert done.returncode == code, done.stderr
+    assert Sentinel.known == min(known, 3)
 
 
 @needs_pacemaker

@@ -37,7 +37,8 @@ def each(workspace: Workspace, names: Sequence[str], *, verify: bool, yes: bool,
         code = subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
         if code:
             left = " ".join(names[done:])
-            text.console(error=True).print(f"not replaced: {left}; to go on: ./halab replace {left}")
+            again = f"./halab replace {left} --stack {workspace.stack}"
+            text.console(error=True).print(f"not replaced: {left}; to go on: {again}")
             return code
     return DONE
 
