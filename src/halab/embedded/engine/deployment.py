@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from halab.embedded.engine import paths, state, values
 from halab.embedded.engine.errors import CancelledError, EngineError, StateError, StepError
-from halab.embedded.engine.events import Diagnostic, Event, Failure, Op, ResourceLog
+from halab.embedded.engine.events import Diagnostic, Failure, Op, ResourceLog
 from halab.embedded.engine.goal import Goal
 from halab.embedded.engine.journal import Entry, Journal
 from halab.embedded.engine.operations import Operations, Outcome
 from halab.embedded.engine.order import run_reversed
 from halab.embedded.engine.planner import Decision, Planner
 from halab.embedded.engine.providers import Providers
+from halab.embedded.engine.run import Caller
 from halab.embedded.engine.state import Resource
 from halab.embedded.engine.targets import Targets
 from halab.embedded.provider import UNKNOWN, Props, ProviderError
@@ -29,11 +29,7 @@ class Deployment(Operations):
         self,
         journal: Journal,
         providers: Providers,
-        emit: Callable[[Event], None],
-        parallel: int,
-        root: Path,
-        draining: threading.Event,
-        aborting: threading.Event,
+        caller: Caller,
         *,
         stack: str,
         project: str,
@@ -43,8 +39,8 @@ class Deployment(Operations):
         targets: Targets,
         replaced: Targets,
     ) -> None:
-        planner = Planner(journal, providers, root, targets, replaced, dry_run=dry_run)
-        super().__init__(journal, providers, emit, parallel, root, draining, aborting, planner=planner, dry_run=dry_run)
+        planner = Planner(journal, providers, caller.root, targets, replaced, dry_run=dry_run)
+        super().__init__(journal, providers, caller, planner=planner, dry_run=dry_run)
         self.stack = stack
         self.project = project
         self.goals: dict[str, Goal] = {}

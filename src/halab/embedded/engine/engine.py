@@ -22,6 +22,7 @@ from halab.embedded.engine.lock import Lock, cli_locks
 from halab.embedded.engine.monitor import Server
 from halab.embedded.engine.program import Program
 from halab.embedded.engine.providers import Providers
+from halab.embedded.engine.run import Caller
 from halab.embedded.engine.sweep import Destroy, Refresh
 from halab.embedded.engine.targets import Targets
 from halab.embedded.provider import Provider
@@ -70,6 +71,7 @@ class Engine:
         )
         self._draining = threading.Event()
         self._aborting = threading.Event()
+        self._caller = Caller(on_event, parallel, self._project.root, self._draining, self._aborting)
         self._program: Program | None = None
 
     def preview(self, *, target: Sequence[str] = (), replace: Sequence[str] = ()) -> Summary:
@@ -107,9 +109,7 @@ class Engine:
             loaded, sealer, store = self._load()
             providers = self._providers(loaded)
             journal = Journal(loaded, store, sealer)
-            run = Destroy(
-                journal, providers, self._on_event, self._parallel, self._project.root, self._draining, self._aborting
-            )
+            run = Destroy(journal, providers, self._caller)
             try:
                 run.run(continue_on_error=continue_on_error)
             finally:
@@ -216,11 +216,7 @@ class Engine:
             run = Deployment(
                 journal,
                 providers,
-                self._on_event,
-                self._parallel,
-                self._project.root,
-                self._draining,
-                self._aborting,
+                self._caller,
                 stack=self._stack,
                 project=self._project.name,
                 config=config.values,
@@ -261,9 +257,7 @@ class Engine:
         loaded, sealer, store = self._load()
         providers = self._providers(loaded)
         journal = Journal(loaded, store, sealer)
-        run = Refresh(
-            journal, providers, self._on_event, self._parallel, self._project.root, self._draining, self._aborting
-        )
+        run = Refresh(journal, providers, self._caller)
         try:
             run.run()
         finally:

@@ -6,17 +6,16 @@ import threading
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from halab.embedded.engine import state, values
 from halab.embedded.engine.checkpoint import Pending, now
 from halab.embedded.engine.errors import EngineError, StepError
-from halab.embedded.engine.events import Event, Op, ResourceLog
+from halab.embedded.engine.events import Op, ResourceLog
 from halab.embedded.engine.goal import Goal
 from halab.embedded.engine.journal import Entry, Journal, marked
 from halab.embedded.engine.planner import Decision, Planner
 from halab.embedded.engine.providers import Providers
-from halab.embedded.engine.run import Run
+from halab.embedded.engine.run import Caller, Run
 from halab.embedded.engine.state import Resource
 from halab.embedded.provider import UNKNOWN, Call, Created, Props, ProviderError
 
@@ -39,16 +38,12 @@ class Operations(Run):
         self,
         journal: Journal,
         providers: Providers,
-        emit: Callable[[Event], None],
-        parallel: int,
-        root: Path,
-        draining: threading.Event,
-        aborting: threading.Event,
+        caller: Caller,
         *,
         planner: Planner,
         dry_run: bool,
     ) -> None:
-        super().__init__(journal, providers, emit, parallel, root, draining, aborting)
+        super().__init__(journal, providers, caller)
         self.dry_run = dry_run
         self.planner = planner
         self.planning = threading.Lock()

@@ -8,6 +8,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,31 +37,34 @@ from halab.embedded.provider import Call, ProviderError, Recovers
 T = TypeVar("T")
 
 
-class Run:
-    """What every kind of run shares: events, the parallel limit, cancelling, the record for the summary.
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What a run has of the one who starts it.
 
-    `draining` stops new operations, `aborting` also asks those under way to give up; both belong to the caller.
+    `parallel`: provider operations at once; `root`: the project's folder, which relative paths are from. `draining`
+    stops new operations, `aborting` also asks those under way to give up.
     """
 
-    def __init__(
-        self,
-        journal: Journal,
-        providers: Providers,
-        emit: Callable[[Event], None],
-        parallel: int,
-        root: Path,
-        draining: threading.Event,
-        aborting: threading.Event,
-    ) -> None:
+    emit: Callable[[Event], None]
+    parallel: int
+    root: Path
+    draining: threading.Event
+    aborting: threading.Event
+
+
+class Run:
+    """What every kind of run shares: events, the parallel limit, cancelling, the record for the summary."""
+
+    def __init__(self, journal: Journal, providers: Providers, caller: Caller) -> None:
         self.journal = journal
         self.providers = providers
-        self.root = root
-        self.parallel = max(parallel, 1)
-        self.draining = draining
-        self.aborting = aborting
+        self.root = caller.root
+        self.parallel = max(caller.parallel, 1)
+        self.draining = caller.draining
+        self.aborting = caller.aborting
         self.closed = threading.Event()
         self.failures: list[Failure] = []
-        self._emit = emit
+        self._emit = caller.emit
         self._emitting = threading.Lock()
         self._steps: list[tuple[Op, str, PropertyDiff]] = []
         self._slots = threading.Semaphore(self.parallel)
