@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +15,7 @@ from components.variant.problems import nearest, shown
 from halab import cpu, engines, hypervisors, impact, sound
 from halab.actions import cloud, doctor, golden, image, leave, preview
 from halab.actions.interrupt import interruptible
+from halab.actions.up_report import Built, Parts, document, note_times, tell, what_next
 from halab.display import text
 from halab.display.progress import Progress, work
 from halab.display.run import RunDisplay
@@ -27,16 +23,11 @@ from halab.display.times import times
 from halab.embedded.engine.events import Summary
 from halab.embedded.hypervisor import Fence, Hypervisor
 from halab.errors import DONE, FAILED, RefusedError
-from halab.fault import result
 from halab.host.probe import virt_type
-from halab.labels import label, readable
 from halab.snapshot.store import Place
 from halab.stacks import admission
 from halab.timing import CpuTime, History, RunTimes, dependencies, spent
 from halab.workspace import Record, Workspace, now, write_json
-
-#: Bytes: with less, a failed up is told of it.
-_SCARCE = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,38 +49,6 @@ class UpOptions:
     fresh: bool = False
     replace: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """What one run of the program did; `times` and `log` are None when there was nothing to do."""
-
-    summary: Summary
-    times: RunTimes | None
-    log: Path | None
-
-
-class Parts:
-    """What an up does one after the other, and how long each took, in seconds."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._began = time.monotonic()
-
-    @property
-    def total(self) -> float:
-        return time.monotonic() - self._began
-
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[name] = time.monotonic() - began
-
-    def __str__(self) -> str:
-        return ", ".join(f"{name} {text.duration(seconds)}" for name, seconds in self.seconds.items())
 
 
 def run(workspace: Workspace, options: UpOptions) -> int:
@@ -143,7 +102,7 @@ def _bring_up(
     ok = built.summary.ok
     if ok and not options.until:
         workspace.note(built=now())
-    _tell(workspace, built, console)
+    tell(workspace, built, console)
     proof: dict[str, float] = {}
     checks: list[dict[str, Any]] = []
     if ok and not options.until:
@@ -156,7 +115,7 @@ def _bring_up(
                 ok, checks = _verify(workspace, built, bool(proof), console)
     if built.times is not None:
         if not options.only:
-            _note_times(workspace, built.times, domain_type, parts)
+            note_times(workspace, built.times, domain_type, parts)
         console.print()
         console.print(times(built.times, every_step=options.every_step))
         console.print(f"parts: {parts}")
@@ -167,15 +126,15 @@ def _bring_up(
             f" after {text.duration(parts.total)}",
         )
     )
-    document = _document(workspace, runner, built, proof, checks, ok, parts) if options.json else {}
+    found = document(workspace, runner, built, proof, checks, ok, parts) if options.json else {}
     if ok and built.times is not None and not options.json:
-        _next(workspace, runner, console)
+        what_next(workspace, runner, console)
     kept: Place | None = None
     if ok and checks and options.golden:
         kept = golden.keep(workspace, hypervisor, domain_type, console, anew=options.fresh)
     if options.json:
         told = {"from": source and source.name, "kept": kept and kept.name}
-        print(json.dumps({**document, "golden": told}, indent=1))
+        print(json.dumps({**found, "golden": told}, indent=1))
     return DONE if ok else FAILED
 
 
@@ -300,26 +259,6 @@ def refuse_too_many(workspace: Workspace, touched: impact.Change) -> None:
     raise RefusedError("\n".join(["up: nothing was changed:", *problems, *ways]))
 
 
-def _tell(workspace: Workspace, built: Built, console: Console) -> None:
-    summary = built.summary
-    if built.times is None and summary.ok:
-        console.print(f"nothing to do: {text.counted(len(summary.steps), 'resource')} as they should be")
-        return
-    for failure in summary.failures:
-        lines = readable(failure.error).strip().splitlines() or ["no reason given"]
-        head = label(failure.urn) if failure.urn else "the program"
-        console.print(Text.assemble((f"failed: {head}", "bold red"), f": {lines[0]}"))
-        for one in lines[1:16]:
-            console.print(Text(f"    {one}"))
-    if not summary.ok:
-        what = "interrupted" if summary.cancelled else f"{text.counted(len(summary.failures), 'failure')}"
-        again = f"./halab up --stack {workspace.stack}"
-        where = f"; log: {built.log}" if built.log else ""
-        if (free := shutil.disk_usage(workspace.state).free) < _SCARCE:
-            console.print(f"the file system of {workspace.state} is full: {free >> 20} MiB left; make room first")
-        console.print(f"{what}{where}; a node's own logs: ./halab logs NODE; to go on: {again}")
-
-
 def _unproven(workspace: Workspace) -> tuple[str, ...]:
     """Nodes that can be fenced and whose fencing was never fired."""
     from halab.fence_proof import targets
@@ -346,53 +285,3 @@ def _verify(workspace: Workspace, built: Built, fenced: bool, console: Console) 
         return True, []
     report = verify.ask(workspace, console)
     return report.ok, [{"check": f.check, "ok": f.ok, "evidence": f.evidence} for f in report.findings]
-
-
-def _next(workspace: Workspace, runner: engines.Runner, console: Console) -> None:
-    """What a user does with a cloud that is up."""
-    outputs = runner.outputs()
-    for name, url in (outputs.get("endpoints") or {}).items():
-        console.print(f"  {name:<10} {url}")
-    console.print(f"  CA         {outputs.get('ca_certificate', '')}")
-    console.print(f"  next: ./halab status · ./halab ssh · ./halab down   (--stack {workspace.stack})")
-
-
-def _note_times(workspace: Workspace, found: RunTimes, accelerator: str, parts: Parts) -> None:
-    """What this up took; one that did every step also for the comparison with others."""
-    document = {**found.as_json(), "parts": _rounded(parts.seconds)}
-    write_json(workspace.times, document)
-    done = {step.label for step in found.steps if step.ok}
-    if done >= {step.name for step in workspace.plan.steps}:
-        began = datetime.now(UTC) - timedelta(seconds=parts.total)
-        machine = {"host": result.host(), "accelerator": accelerator, "versions": result.versions(workspace)}
-        write_json(workspace.build, {**document, "began": f"{began:%Y-%m-%dT%H:%M:%SZ}", **machine})
-
-
-def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
-    return {name: round(value, 1) for name, value in seconds.items()}
-
-
-def _document(
-    workspace: Workspace,
-    runner: engines.Runner,
-    built: Built,
-    proof: dict[str, float],
-    checks: list[dict[str, Any]],
-    ok: bool,
-    parts: Parts,
-) -> dict[str, Any]:
-    return {
-        "stack": workspace.stack,
-        "ok": ok,
-        "seconds": round(parts.total, 1),
-        "parts": _rounded(parts.seconds),
-        "engine": runner.name,
-        "changed": built.times is not None,
-        "counts": dict(built.summary.counts),
-        "failures": [{"resource": label(f.urn), "error": f.error} for f in built.summary.failures],
-        "fence_proof": proof,
-        "checks": checks,
-        "times": built.times.as_json() if built.times else None,
-        "log": str(built.log) if built.log else None,
-        "outputs": dict(runner.outputs()),
-    }
