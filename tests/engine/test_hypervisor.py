@@ -318,8 +318,8 @@ def guest_on_the_bridge(hypervisor: Hypervisor) -> list[str]:
     return ["nsenter", "--target", str(guest.pid), "--mount", "--net", "--"]
 
 
-def fence_xvm(guest: list[str], key: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [*guest, "fence_xvm", "-k", str(key), "-t", "6", *arguments]
+def fence_xvm(guest: list[str], key: Path, *arguments: str, limit: int = 60) -> subprocess.CompletedProcess[str]:
+    command = [*guest, "fence_xvm", "-k", str(key), "-t", str(limit), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -338,7 +338,7 @@ def test_a_stack_fences_its_own_vm_only_with_its_own_key_and_only_for_whom_it_ma
 
     wrong = tmp_path / "wrong"
     wrong.write_bytes(os.urandom(512))
-    assert fence_xvm(guest, wrong, "-H", "tiny", "-o", "off").returncode != 0
+    assert fence_xvm(guest, wrong, "-H", "tiny", "-o", "off", limit=6).returncode != 0
     assert domain.isActive()
 
     done = fence_xvm(guest, key, "-H", "tiny", "-o", "off")
@@ -354,7 +354,7 @@ def test_a_stack_fences_its_own_vm_only_with_its_own_key_and_only_for_whom_it_ma
 
     stranger = (FenceGroup("others", ("198.18.70.9",), ("tiny", domain.UUIDString())),)
     hypervisor.start_fence(FenceConfig(BRIDGE, key.read_bytes(), stranger))
-    refused = fence_xvm(guest, key, "-H", "tiny", "-o", "on")
+    refused = fence_xvm(guest, key, "-H", "tiny", "-o", "on", limit=6)
     assert refused.returncode != 0
     hypervisor.stop_fence()
     assert not key.exists()
