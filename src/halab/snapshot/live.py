@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,14 +17,15 @@ from halab.embedded.hypervisor import INSIDE_POOL, Paths
 from halab.embedded.hypervisor.waiting import wait_for
 from halab.embedded.providers.libvirt.host import api, find, gone
 from halab.errors import HalabError
+from halab.snapshot import ram
 
 T = TypeVar("T")
-#: How libvirt marks a RAM image that is whole (qemu_saveimage.h).
-_WHOLE = b"LibvirtQemudSave"
+#: What libvirt calls a file that it has qemu write RAM into.
+_OUTGOING = "libvirt-outgoing-migrate"
 _JOB_LIMIT = 120.0
 #: The first libvirt whose save images may be sparse files written by qemu itself.
 _SPARSE_SINCE = 11_002_000
-_FORMAT, _CHANNELS = "image_format", "parallel.channels"
+_FORMAT = "image_format"
 
 
 class Live:
@@ -102,7 +105,7 @@ class Live:
         for node, error in failed.items():
             if not isinstance(error, self._libvirt.libvirtError):
                 raise error
-            raise HalabError(f"{what} of {node}: {error.get_error_message()}")
+            raise HalabError(f"{what} of {node}: {error.get_error_message()}; run the command again")
         return {node: one.result() for node, one in begun.items()}
 
     def suspend(self, nodes: Iterable[str]) -> None:
@@ -116,11 +119,11 @@ class Live:
         self.each("starting", nodes, lambda _, domain: domain.create())
 
     def save_ram(self, folder: Path, nodes: Iterable[str]) -> None:
-        """Each VM's RAM and devices into `<folder>/<node>.save`; the VMs are off then. They are to be paused."""
+        """Each VM's RAM and devices into `ram.image`; the VMs are off then. They are to be paused."""
         flags = self._libvirt.VIR_DOMAIN_SAVE_PAUSED
 
         def save(node: str, domain: Any) -> None:
-            path = str(ram(folder, node))
+            path = str(ram.image(folder, node))
             if self._sparse:
                 domain.saveParams({"file": path, _FORMAT: "sparse"}, flags)
             else:
@@ -133,7 +136,7 @@ class Live:
         flags = self._libvirt.VIR_DOMAIN_SAVE_PAUSED
 
         def load(node: str, _: Any) -> None:
-            self._connection.restoreFlags(str(ram(folder, node)), None, flags)
+            self._connection.restoreFlags(str(ram.image(folder, node)), None, flags)
 
         self.each("bringing back RAM", nodes, load)
 
@@ -142,26 +145,38 @@ class Live:
         return bool(self._connection.getLibVersion() >= _SPARSE_SINCE)
 
     def abandon_jobs(self) -> None:
-        """End the saving that a dead process asked for; a VM whose save is not whole stays as it was, paused.
+        """End the saving that a dead process or a dead libvirtd began; a VM whose save is not whole stays as it was.
 
-        Raises HalabError when libvirt does not let go.
+        After it a libvirtd that was started anew knows which VMs live. Raises HalabError when it does not let go.
         """
         libvirt = self._libvirt
 
         def idle(domain: Any) -> bool:
             try:
-                if not domain.isActive() or domain.jobInfo()[0] == libvirt.VIR_DOMAIN_JOB_NONE:
+                if not domain.isActive():
                     return True
-                domain.abortJob()
-            except libvirt.libvirtError as error:
-                if gone(error, "VIR_ERR_OPERATION_INVALID", "VIR_ERR_NO_DOMAIN"):
+                if domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE:
+                    domain.abortJob()
                     return False
-                raise
-            return False
+                self._close_images(domain)
+            except libvirt.libvirtError:
+                if not self._connection.isAlive():
+                    raise
+                return False
+            return True
 
         for node, domain in self.domains().items():
             if not wait_for(lambda domain=domain: idle(domain), _JOB_LIMIT):  # type: ignore[misc]
                 raise HalabError(f"{node}: libvirt still saves it after {_JOB_LIMIT:.0f} s; run the command again")
+
+    def _close_images(self, domain: Any) -> None:
+        """Have qemu forget the files of a save whose libvirtd died: the next one may give the next file the same number
+        (libvirt 11.3), and qemu would write RAM into the old file. Waits for a VM that libvirtd takes up again.
+        """
+        ask = importlib.import_module("libvirt_qemu").qemuMonitorCommand
+        for one in json.loads(ask(domain, json.dumps({"execute": "query-fdsets"}), 0))["return"]:
+            if any(file.get("opaque", "").startswith(_OUTGOING) for file in one["fds"]):
+                ask(domain, json.dumps({"execute": "remove-fd", "arguments": {"fdset-id": one["fdset-id"]}}), 0)
 
     # Making it what a snapshot says.
 
@@ -183,56 +198,42 @@ class Live:
             domains[node].undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
 
     def define_networks(self, networks: Mapping[str, str]) -> None:
-        """These networks run, as defined; one that is otherwise is made anew. No VM may be on it."""
+        """These networks run, as defined. No VM may be on one that is otherwise."""
+        flag = self._libvirt.VIR_NETWORK_XML_INACTIVE
         for name, xml in networks.items():
-            network = find(lambda name=name: self._connection.networkLookupByName(name), "VIR_ERR_NO_NETWORK")  # type: ignore[misc]
-            if network is not None and network.XMLDesc(self._libvirt.VIR_NETWORK_XML_INACTIVE) != xml:
-                if network.isActive():
-                    network.destroy()
-                network.undefine()
-                network = None
-            if network is None:
-                network = self._connection.networkDefineXML(xml)
-                network.setAutostart(1)
-            if not network.isActive():
-                network.create()
+            found = find(lambda name=name: self._connection.networkLookupByName(name), "VIR_ERR_NO_NETWORK")  # type: ignore[misc]
+            self._run(found, found is not None and found.XMLDesc(flag) == xml, self._connection.networkDefineXML, xml)
 
     def define_pool(self, xml: str) -> None:
         """The pool is defined with that identity, runs, and knows what is in its folder."""
-        wanted = etree.fromstring(xml)
-        pool = find(lambda: self._connection.storagePoolLookupByName(self._prefix), "VIR_ERR_NO_STORAGE_POOL")
-        if pool is not None and pool.UUIDString() != wanted.findtext("uuid"):
-            if pool.isActive():
-                pool.destroy()
-            pool.undefine()
-            pool = None
-        if pool is None:
-            pool = self._connection.storagePoolDefineXML(xml)
-            pool.setAutostart(1)
-        if not pool.isActive():
-            pool.create()
-        pool.refresh()
+        found = find(lambda: self._connection.storagePoolLookupByName(self._prefix), "VIR_ERR_NO_STORAGE_POOL")
+        same = found is not None and found.UUIDString() == _uuid(xml)
+        self._run(found, same, self._connection.storagePoolDefineXML, xml).refresh()
+
+    def _run(self, found: Any, same: bool, define: Callable[[str], Any], xml: str) -> Any:
+        """A network or pool that runs: the one found if it is the `same`, else one made anew in its place."""
+        if not same:
+            if found is not None:
+                if found.isActive():
+                    found.destroy()
+                found.undefine()
+            found = define(xml)
+            found.setAutostart(1)
+        if not found.isActive():
+            found.create()
+        return found
 
     def define_domains(self, definitions: Mapping[str, str]) -> None:
         """Node to definition; one of that name with another identity is replaced. The VMs are to be off."""
         for node, domain in self.domains().items():
-            if node in definitions and domain.UUIDString() != etree.fromstring(definitions[node]).findtext("uuid"):
+            if node in definitions and domain.UUIDString() != _uuid(definitions[node]):
                 domain.undefineFlags(self._libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
-        for xml in definitions.values():
-            self._connection.defineXML(xml)
+        with ThreadPoolExecutor() as at_once:
+            list(at_once.map(self._connection.defineXML, definitions.values()))
 
 
-def ram(folder: Path, node: str) -> Path:
-    return folder / f"{node}.save"
-
-
-def is_whole(path: Path) -> bool:
-    """Whether a RAM image is there and libvirt finished it."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(_WHOLE)) == _WHOLE
-    except OSError:
-        return False
+def _uuid(xml: str) -> str | None:
+    return etree.fromstring(xml).findtext("uuid")
 
 
 def pool_folder(xml: str) -> Path:

@@ -13,9 +13,9 @@ from pathlib import Path
 from lxml import etree
 
 from halab.errors import HalabError, RefusedError
-from halab.snapshot import disks, guests, host, intent, manifest, state, store
+from halab.snapshot import disks, guests, host, intent, manifest, ram, state, store
 from halab.snapshot.intent import Intent, Phase
-from halab.snapshot.live import Live, is_whole, pool_folder, ram
+from halab.snapshot.live import Live, pool_folder
 from halab.snapshot.live import disks as disks_of
 from halab.snapshot.manifest import Guest, Manifest
 from halab.snapshot.site import Say, Site, Step, locked
@@ -150,6 +150,7 @@ def _freeze(site: Site, live: Live, draft: Manifest, folder: Path, step: Step, s
             live.load_ram(folder / "ram", nodes)
             reached(Phase.RESUMING)
             live.resume(nodes)
+        awake(site, nodes, step, say)
     except BaseException:
         say("it did not work: the VMs are brought back")
         # the libvirtd that was asked may be what has died
@@ -157,7 +158,6 @@ def _freeze(site: Site, live: Live, draft: Manifest, folder: Path, step: Step, s
         with site.live() as anew:
             bring_back(site, anew, step, say)
         raise
-    awake(site, nodes, step, say)
     intent.forget(workspace)
 
 
@@ -186,24 +186,28 @@ def bring_back(site: Site, live: Live, step: Step, say: Say) -> None:
         return
     site.fence.hold()
     live.abandon_jobs()
-    folder = Path(found.folder) / "ram"
-    states = live.states()
-    off = [node for node, word in states.items() if word == "off"]
+    folder, states = Path(found.folder) / "ram", live.states()
     if found.phase in (Phase.FREEZING, Phase.RETURNING):
+        # nothing has run since: whatever a dead process or libvirtd half brought back goes, and all begin anew, with
+        # new overlays, as one may know more than the RAM that comes back
+        live.clear(states)
         seen = pool_folder(live.pool())
-        for disk in (disk for node in off for disk in disks_of(live.definition(node), seen)):
-            # anew: should the host have died, the overlay may know more than the RAM that comes back
+        for disk in (disk for node in states for disk in disks_of(live.definition(node), seen)):
             disks.freeze(live.here(seen), seen, disk, found.layers[disk])
             disks.overlay(live.here(seen), seen, disk, found.layers[disk])
+        states = live.states()
     if found.phase is not Phase.RESUMING:
         with step("VMs back from their RAM"):
-            live.load_ram(folder, [node for node in off if is_whole(ram(folder, node))])
+            off = [node for node, word in states.items() if word == "off"]
+            live.load_ram(folder, [node for node in off if ram.is_whole(ram.image(folder, node))])
         intent.note(workspace, replace(found, phase=Phase.RESUMING))
-    states = live.states()
-    asleep = [node for node, word in states.items() if word == "paused"]
+        states = live.states()
+    asleep, off = ([node for node, word in states.items() if word == which] for which in ("paused", "off"))
+    if off:
+        say(f"of {', '.join(off)} no RAM is left: booted from disk")
     with step("VMs resumed"):
         live.resume(asleep)
-        live.start(node for node, word in states.items() if word == "off")
+        live.start(off)
     awake(site, asleep, step, say)
     intent.forget(workspace)
     shutil.rmtree(found.folder, ignore_errors=True)
