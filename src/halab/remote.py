@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import asyncssh
 
 from halab.errors import HalabError
 
+T = TypeVar("T")
 #: Seconds for a login: an emulated guest that boots or recovers takes half a minute over the handshake.
 DIAL_LIMIT = 60.0
 
@@ -58,12 +60,19 @@ class Remote:
             raise RemoteError(node, f"exit {outcome.status}: {' | '.join(lines[-3:]) or 'no output'}", outcome.status)
         return outcome.stdout
 
+    async def dial(self, node: str, *, limit: float | None = None) -> None:
+        """Log in, unless that was done. Raises RemoteError where the node cannot be reached in time."""
+        await self._within(node, self._connection, limit)
+
     async def execute(self, node: str, script: str, *, limit: float | None = None) -> Outcome:
         """`bash -s` as root with the script on stdin. Raises RemoteError where the node cannot be reached in time."""
+        return await self._within(node, lambda node: self._execute(node, script), limit)
+
+    async def _within(self, node: str, do: Callable[[str], Awaitable[T]], limit: float | None) -> T:
         if node not in self._addresses:
             raise RemoteError(node, f"no such node; there are: {', '.join(self._addresses)}")
         try:
-            return await asyncio.wait_for(self._execute(node, script), limit)
+            return await asyncio.wait_for(do(node), limit)
         except TimeoutError:
             self._forget(node)
             # without a limit of the caller's own it was the dialling that took too long

@@ -9,6 +9,7 @@ import os
 import struct
 import subprocess
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,8 +133,8 @@ def fill(pool: Path, seen: Path, files: Path, layers: Mapping[str, str]) -> None
         path.unlink()
     for path in sorted(files.iterdir()):
         share(path, pool / path.name)
-    for disk, layer in layers.items():
-        overlay(pool, seen, disk, layer)
+    with ThreadPoolExecutor() as at_once:
+        list(at_once.map(lambda disk: overlay(pool, seen, disk, layers[disk]), layers))
 
 
 def shares(one: Path, other: Path) -> bool:

@@ -68,8 +68,8 @@ async def set_clocks(remote: Remote, nodes: Iterable[str]) -> dict[str, str]:
 
     async def one(node: str) -> tuple[str, str]:
         try:
-            # the first call dials, which takes seconds; only then is the time known that will be set
-            await remote.execute(node, ":", limit=RETURN_LIMIT)
+            # a login takes seconds; only then is the time known that will be set
+            await remote.dial(node, limit=RETURN_LIMIT)
             done = await remote.execute(node, f"date -u -s @{time.time():.3f} >/dev/null", limit=RETURN_LIMIT)
         except RemoteError as error:
             return node, str(error)

@@ -136,9 +136,10 @@ def digest(file: BinaryIO) -> str:
     for start, end in data_sections(number, os.fstat(number).st_size):
         for at in range(max(done, start // _BLOCK * _BLOCK), end, _BLOCK):
             count = os.preadv(number, [block], at)
-            if block[:count] != _ZEROS[:count]:
+            content = block if count == _BLOCK else block[:count]
+            if content != (_ZEROS if count == _BLOCK else _ZEROS[:count]):
                 found.update(at.to_bytes(8, "big"))
-                found.update(block if count == _BLOCK else block[:count])
+                found.update(content)
             done = at + _BLOCK
     return found.hexdigest()
 

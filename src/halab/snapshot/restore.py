@@ -6,6 +6,7 @@ The same makes a fork: a snapshot of one stack brought back as another, whose st
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from halab.actions import fence_daemon
@@ -32,7 +33,10 @@ def restore(site: Site, place: Place, found: Manifest, step: Step, say: Say) -> 
 
 
 def checked(site: Site, place: Place, step: Step) -> Manifest:
-    """The manifest of a snapshot that is whole and fits. Raises DamagedError, RefusedError."""
+    """The manifest of a snapshot that is whole and fits, and whose state the passphrase opens.
+
+    Raises DamagedError, RefusedError, PassphraseError.
+    """
     workspace = site.workspace
     found = store.read(place)
     if found.cloud != workspace.topology.stack.cloud:
@@ -42,8 +46,10 @@ def checked(site: Site, place: Place, step: Step) -> Manifest:
         )
     if reason := host.differs(found.host, host.here(site.kind, found.host.domain_type)):
         raise RefusedError(f"snapshot {place.name}: {reason}; ./halab up --fresh builds the cloud here")
-    with step("checksums of all files compared"):
+    with step("checksums of all files compared"), ThreadPoolExecutor(1) as beside:
+        opened = beside.submit(state.load, workspace, place.folder)
         store.check(place, found)
+        opened.result()
     return found
 
 
@@ -75,13 +81,18 @@ def _objects(live: Live, folder: Path, found: Manifest) -> None:
     seen = pool_folder(found.pool)
     pool = live.here(seen)
     fresh = not pool.exists()
-    disks.fill(pool, seen, folder / "pool", found.layers)
+    with ThreadPoolExecutor() as at_once:
+        begun = [
+            at_once.submit(disks.fill, pool, seen, folder / "pool", found.layers),
+            at_once.submit(live.define_networks, found.networks),
+            at_once.submit(live.define_domains, {node: guest.xml for node, guest in found.guests.items()}),
+        ]
+    for one in begun:
+        one.result()
     if fresh:
         # qemu walks through it as an unprivileged user
         pool.chmod(0o711)
-    live.define_networks(found.networks)
     live.define_pool(found.pool)
-    live.define_domains({node: guest.xml for node, guest in found.guests.items()})
 
 
 def _state(site: Site, folder: Path, found: Manifest) -> FenceConfig | None:
