@@ -13,8 +13,8 @@ from rich.console import Console
 from components.topology import derive
 from components.variant import Variant, load
 from halab import leave
+from halab.actions import cloud, replace
 from halab.actions import leave as action
-from halab.actions import replace
 from halab.actions.up import refuse_too_many
 from halab.errors import HalabError, RefusedError
 from halab.impact import Change
@@ -105,7 +105,7 @@ def test_a_node_that_cannot_be_reached_goes_as_it_is_and_the_others_leave(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(action.cloud, "remote", lambda workspace: Remote(workspace, asked))
+    monkeypatch.setattr(cloud, "remote", lambda workspace: Remote(workspace, asked))
     console = Console(width=200, record=True, file=io.StringIO())
     workspace = Workspace(ROOT, derive(load(ROOT, "keepalived")), tmp_path)
     action.ahead(workspace, Change(removed=("controller-4", "controller-5"), rebuilt=("compute-1",)), console)
@@ -126,7 +126,7 @@ def test_the_first_node_that_is_not_replaced_is_the_last_that_is_tried(
         tried.append(command[1:])
         return subprocess.CompletedProcess(command, int(command[2] == fails))
 
-    monkeypatch.setattr(replace.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     workspace = Workspace(ROOT, derive(load(ROOT, "collapsed")), tmp_path)
     code = replace.each(workspace, names, verify=True, yes=True, as_json=False, engine="auto")
     assert [command[:2] for command in tried] == [["replace", name] for name in names[:done]]
