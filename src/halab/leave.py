@@ -9,14 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from components.recipe import Recipe
-from components.services import galera
+from components.services import galera, openstack
 from components.topology import Node, Topology, derive
 from components.variant import Service
 
 RECIPE = Recipe(Path(__file__).with_suffix(".sh"))
-#: In the order in which they are stopped: the addresses go first, then what votes.
+#: In the order in which they are stopped: the addresses go first; then the APIs, since a load balancer sends a request
+#: elsewhere at once where a connection is refused, but waits for a VM that is gone; then what votes.
 _UNITS = {
     Service.KEEPALIVED: ("keepalived",),
+    **{api.service: (api.unit,) for api in openstack.APIS},
     Service.GALERA: ("mariadb",),
     Service.GARBD: ("garb",),
     Service.REDIS: ("redis-server", "redis-sentinel"),

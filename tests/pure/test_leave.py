@@ -22,27 +22,35 @@ from halab.workspace import Workspace
 from tests.recipe.test_cib import sized
 
 ROOT = Path(__file__).parents[2]
+QUEUE = "rabbitmq-server"
 SYSTEMCTL = """#!/bin/bash
 echo "$*" >>"$FAKE/asked"
 [ "$1 $3" != "is-active redis-sentinel" ]
 """
 
 
-@pytest.mark.parametrize("name", [Variant.COLLAPSED, Variant.CLONED, Variant.SEGREGATED])
-def test_where_pacemaker_has_what_votes_it_has_it_stop(name: Variant) -> None:
+APIS = ("keystone", "glance-api", "placement-api")
+
+
+@pytest.mark.parametrize(
+    ("name", "node", "units"),
+    [
+        (Variant.COLLAPSED, "controller-2", APIS),
+        (Variant.CLONED, "controller-2", ()),
+        (Variant.SEGREGATED, "controller-1", APIS),
+        (Variant.SEGREGATED, "database-1", ()),
+        (Variant.KEEPALIVED, "controller-2", ("keepalived", *APIS, "mariadb", "redis-server", "redis-sentinel", QUEUE)),
+        (Variant.ENDPOINT, "endpoint-1", ("keepalived", "garb", QUEUE)),
+        (Variant.ENDPOINT, "endpoint-2", ("keepalived",)),
+        (Variant.ENDPOINT, "compute-1", APIS),
+        (Variant.ENDPOINT, "storage-1", ()),
+    ],
+)
+def test_addresses_go_first_then_apis_then_what_votes_and_pacemakers_own_is_left_to_it(
+    name: Variant, node: str, units: tuple[str, ...]
+) -> None:
     topology = derive(load(ROOT, name))
-    assert {leave.units(topology, node) for node in topology.nodes} == {()}
-
-
-def test_addresses_go_first_and_then_what_votes() -> None:
-    keepalived = derive(load(ROOT, "keepalived"))
-    assert leave.units(keepalived, keepalived.node("controller-2")) == (
-        *("keepalived", "mariadb", "redis-server", "redis-sentinel", "rabbitmq-server"),
-    )
-    endpoint = derive(load(ROOT, "endpoint"))
-    assert leave.units(endpoint, endpoint.node("endpoint-1")) == ("keepalived", "garb", "rabbitmq-server")
-    assert leave.units(endpoint, endpoint.node("endpoint-2")) == ("keepalived",)
-    assert leave.units(endpoint, endpoint.node("compute-1")) == ()
+    assert leave.units(topology, topology.node(node)) == units
 
 
 def test_a_node_that_was_taken_out_of_the_stack_file_is_where_it_was() -> None:
@@ -65,10 +73,17 @@ def test_the_databases_clients_go_elsewhere_before_it_stops(tmp_path: Path) -> N
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "FAKE": str(tmp_path)}
     done = subprocess.run(["bash", "-s"], input=script, env=env, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("has left keepalived mariadb redis-server rabbitmq-server\n")
+    assert done.stdout.endswith(f"has left keepalived {' '.join(APIS)} mariadb redis-server rabbitmq-server\n")
     asked = [line for line in (tmp_path / "asked").read_text().splitlines() if line.startswith("stop")]
     assert asked == [
-        *("stop keepalived", "stop galera-check.service", "stop mariadb", "stop redis-server", "stop rabbitmq-server"),
+        *(
+            "stop keepalived",
+            *(f"stop {unit}" for unit in APIS),
+            "stop galera-check.service",
+            "stop mariadb",
+            "stop redis-server",
+            "stop rabbitmq-server",
+        ),
     ]
 
 
