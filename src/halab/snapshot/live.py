@@ -133,10 +133,12 @@ class Live:
 
     def load_ram(self, folder: Path, nodes: Iterable[str]) -> None:
         """VMs that are off, as `save_ram` saved them, paused."""
-        flags = self._libvirt.VIR_DOMAIN_SAVE_PAUSED
+        paused, secure = self._libvirt.VIR_DOMAIN_SAVE_PAUSED, self._libvirt.VIR_DOMAIN_SAVE_IMAGE_XML_SECURE
 
         def load(node: str, _: Any) -> None:
-            self._connection.restoreFlags(str(ram.image(folder, node)), None, flags)
+            path = str(ram.image(folder, node))
+            xml = _unchained(self._connection.saveImageGetXMLDesc(path, secure))
+            self._connection.restoreFlags(path, xml, paused)
 
         self.each("bringing back RAM", nodes, load)
 
@@ -230,6 +232,19 @@ class Live:
                 domain.undefineFlags(self._libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
         with ThreadPoolExecutor() as at_once:
             list(at_once.map(self._connection.defineXML, definitions.values()))
+
+
+def _unchained(xml: str) -> str:
+    """A domain whose disks' layers libvirt finds out by itself.
+
+    One that was restarted while the VM ran (11.3) has written them into the RAM image as they were before the disks
+    were frozen, and would pass over the layer that came since: the guest would see its disk as it was a save earlier.
+    """
+    domain = etree.fromstring(xml)
+    for disk in domain.iterfind("devices/disk"):
+        for layers in disk.findall("backingStore"):
+            disk.remove(layers)
+    return str(etree.tostring(domain, encoding="unicode"))
 
 
 def _uuid(xml: str) -> str | None:
