@@ -1,7 +1,7 @@
-"""A command of halab's that dies at a point: `python crash_halab.py NOTE AT COMMAND…`; AT 0: it lives.
+"""A command of halab's in which something dies at a point: `python crash_halab.py NOTE WHO AT COMMAND…`; AT 0: nothing.
 
-NOTE gets the name of the point at which it died, or how many it passed. `settle` is what every command does first for
-a stack whose save or restore was cut short.
+WHO: "halab", or "libvirtd", that of the stack `tiny`. NOTE gets the name of the point, or how many there were. `settle`
+is what every command does first for a stack whose save or restore was cut short.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from halab.actions import golden
 from halab.cli.app import run
 from halab.cli.options import workspace
 from halab.display import text
-from halab.embedded.hypervisor import Fence
+from halab.embedded.hypervisor import Fence, Hypervisor
 from halab.snapshot import disks, intent, manifest, state
 from tests.engine.crash_points import Points
 
 
-def main(note: Path, at: int, *command: str) -> int:
+def main(note: Path, who: str, at: int, *command: str) -> int:
     def die(name: str) -> None:
         note.write_text(name)
-        os.kill(os.getpid(), signal.SIGKILL)
+        daemons = [one.pid for one in Hypervisor("tiny").processes() if one.role == "libvirtd"]
+        for pid in daemons if who == "libvirtd" else [os.getpid()]:
+            os.kill(pid, signal.SIGKILL)
 
     if command[0] == "settle":
         found = workspace(command[1])
@@ -48,4 +50,4 @@ def main(note: Path, at: int, *command: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), *sys.argv[4:]))

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import libvirt  # type: ignore[import-untyped]
+import libvirt_qemu  # type: ignore[import-untyped]
 import pytest
 
 from halab.embedded.hypervisor.waiting import wait_for
 from halab.snapshot import disks, intent, store
+from halab.snapshot.intent import Intent, Phase
 from tests.engine.counting_vms import NODES, Counting
 from tests.engine.private_libvirt import needs_libvirt
 
@@ -83,6 +88,42 @@ def test_a_restored_cloud_is_where_it_was_and_can_be_saved_again(tiny: Counting)
     save(tiny, "again")
     assert counting_on(tiny, tiny.counts())
     restore(tiny, "there")
+    assert counting_on(tiny, tiny.counts())
+
+
+def kill_libvirtd(stack: Counting) -> None:
+    for process in stack.hypervisor.processes():
+        if process.role == "libvirtd":
+            os.kill(process.pid, signal.SIGKILL)
+
+
+def test_vms_that_outlived_their_libvirtd_come_back_with_the_disks_they_had(tiny: Counting) -> None:
+    save(tiny, "earlier")
+    assert counting_on(tiny, tiny.counts())
+    for _ in range(2):
+        kill_libvirtd(tiny)
+        tiny.hypervisor.start()
+    save(tiny, "later")
+    assert counting_on(tiny, tiny.counts())
+    restore(tiny, "later")
+    assert counting_on(tiny, tiny.counts())
+
+
+def test_ram_does_not_go_into_the_file_of_a_save_whose_libvirtd_died(tiny: Counting) -> None:
+    name = "halab-tiny-controller-2"
+    known = (tiny.hypervisor.paths.run / "libvirt" / "qemu" / f"{name}.xml").read_text()
+    number = int(re.findall(r"<fdset index='([0-9]+)'", known)[0])
+    with (tiny.folder / "old").open("w+b") as old:
+        # as it is left: qemu has the file, and by what libvirt noted last its number is still to be given
+        opened = {"fdset-id": number, "opaque": "libvirt-outgoing-migrate-fd"}
+        command = json.dumps({"execute": "add-fd", "arguments": opened})
+        with libvirt.open(tiny.hypervisor.uri) as connection:
+            libvirt_qemu.qemuMonitorCommandWithFiles(connection.lookupByName(name), command, [old.fileno()], 0)
+    kill_libvirtd(tiny)
+    intent.note(tiny.workspace, Intent("save", str(tiny.folder / "cut"), Phase.SAVING, {}))
+    save(tiny, "after")
+    assert (tiny.folder / "old").stat().st_size == 0
+    restore(tiny, "after")
     assert counting_on(tiny, tiny.counts())
 
 

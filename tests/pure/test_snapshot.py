@@ -26,7 +26,7 @@ from halab.embedded.engine.state import Resource
 from halab.embedded.engine.values import Ref
 from halab.embedded.provider import Secret
 from halab.errors import RefusedError
-from halab.snapshot import disks, host, intent, manifest, state, store
+from halab.snapshot import disks, host, intent, manifest, ram, state, store
 from halab.snapshot.intent import Intent, Phase
 from halab.snapshot.key import key
 from halab.snapshot.manifest import DamagedError, Guest, Host, Manifest
@@ -443,3 +443,23 @@ def test_a_checksum_is_of_what_a_file_holds_and_not_of_how_its_zeros_are_stored(
     assert found["dense"] == found["sparse"]
     assert found["dense"].size == len(content)
     assert found["moved"].sha256 != found["dense"].sha256
+
+
+@pytest.mark.parametrize(
+    ("mark", "form", "content", "whole"),
+    [
+        (b"LibvirtQemudSave", 6, b"QEVM\0\0\0\3", True),
+        (b"LibvirtQemudSave", 0, b"QEVM\0\0\0\3", True),
+        (b"LibvirtQemudSave", 1, b"\x1f\x8b", True),
+        (b"LibvirtQemudSave", 6, b"", False),
+        (b"LibvirtQemudPart", 6, b"QEVM\0\0\0\3", False),
+    ],
+)
+def test_a_ram_image_is_whole_when_libvirt_says_so_and_qemu_has_written_it(
+    tmp_path: Path, mark: bytes, form: int, content: bytes, whole: bool
+) -> None:
+    own = b"<domainsave/>".ljust(100, b"\0")
+    path = ram.image(tmp_path, "controller-1")
+    path.write_bytes(mark + struct.pack("<4I", 2, len(own), 0, form) + bytes(60) + own + content)
+    assert ram.is_whole(path) is whole
+    assert not ram.is_whole(tmp_path / "none")
