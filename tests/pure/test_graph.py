@@ -53,7 +53,7 @@ def test_an_order_after_a_promotion_and_a_clone_s_instances_are_told() -> None:
     document = ET.fromstring(
         "<configuration><resources><clone id='g-clone'><meta_attributes id='m'>"
         "<nvpair id='a' name='promotable' value='true'/><nvpair id='b' name='clone-max' value='3'/></meta_attributes>"
-        "<primitive id='g' class='ocf' provider='heartbeat' type='galera'/></clone>"
+        "<primitive id='g' class='ocf' provider='halab' type='galera'/></clone>"
         "<primitive id='k' class='systemd' type='k'/></resources><constraints>"
         "<rsc_order id='o' first='g-clone' first-action='promote' then='k' then-action='start' kind='Mandatory'/>"
         "</constraints></configuration>"
