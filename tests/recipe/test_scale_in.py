@@ -252,3 +252,14 @@ def test_galeras_agent_is_told_its_members_by_mariadbs_own_file(action: str, tmp
     done = subprocess.run(["bash", galera.AGENT, action], env=env, capture_output=True, text=True)
     names = ",".join(f"controller-{number}" for number in range(1, 6))
     assert (done.returncode, done.stdout) == (8, f"{action} gcomm://{names}\n")
+
+
+def test_a_database_that_is_not_primary_while_its_component_forms_anew_is_no_failure(tmp_path: Path) -> None:
+    real = tmp_path / "resource.d" / "heartbeat" / "galera"
+    real.parent.mkdir(parents=True)
+    real.write_text(f'#!/bin/sh\n[ -e "{tmp_path}/seen" ] && exit 8\ntouch "{tmp_path}/seen"\nexit 1\n')
+    real.chmod(0o755)
+    env = {"OCF_ROOT": str(tmp_path), "PATH": "/bin:/usr/bin"}
+    assert subprocess.run(["bash", galera.AGENT, "monitor"], env=env, check=False).returncode == 8
+    real.write_text("#!/bin/sh\nexit 7\n")
+    assert subprocess.run(["bash", galera.AGENT, "monitor"], env=env, check=False, timeout=4).returncode == 7
