@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from components.parts import UNIT_AGENT, Listener, Operation, Resource
 from components.recipe import File, Recipe
 from components.secrets import CA_PEM
+from components.services import memcached
 from components.steps import Step, contents, on
 from components.topology import Node, Topology
 from components.variant import CacheScope, Service
@@ -93,7 +94,9 @@ def schema_env(topology: Topology, api: Api) -> dict[str, str]:
 def memcached_servers(topology: Topology, node: Node) -> str:
     """Those that an API on the node uses."""
     shared = topology.stack.cache is CacheScope.SHARED
-    return ",".join(f"{one.ip}:11211" for one in topology.running(Service.MEMCACHED) if shared or one == node)
+    return ",".join(
+        f"{one.ip}:{memcached.PORT}" for one in topology.running(Service.MEMCACHED) if shared or one == node
+    )
 
 
 def authtoken(topology: Topology, api: Api, node: Node) -> dict[str, str]:
@@ -248,7 +251,7 @@ def steps(
         "CA_FILE": CA_FILE,
         "UWSGI": uwsgi_path(api),
         "MANAGED": "yes" if managed else "",
-        "LOCKS": " ".join(f"{node.ip}:11211" for node in topology.running(Service.MEMCACHED)),
+        "LOCKS": " ".join(f"{node.ip}:{memcached.PORT}" for node in topology.running(Service.MEMCACHED)),
     }
     configure = tuple(
         Step(

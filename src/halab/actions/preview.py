@@ -142,7 +142,8 @@ def _document(workspace: Workspace, summary: Summary | None) -> dict[str, Any]:
             for op, urn, changed in summary.steps
             if op != "same"
         ]
-        document["touches"] = impact.words(topology, impact.change(summary.steps))
-        document["too_many_at_once"] = impact.too_many(topology, impact.change(summary.steps))
+        change = impact.change(summary.steps)
+        document["touches"] = impact.words(topology, change)
+        document["too_many_at_once"] = impact.too_many(topology, change)
         document["failures"] = [{"urn": f.urn, "error": f.error} for f in summary.failures]
     return document
