@@ -262,13 +262,15 @@ class Memcached(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         verb, key = self.rfile.readline().split()[:2]
         self.asked.append(verb)
+        held = key in self.kept
         if verb == b"add":
             self.rfile.readline()
-            self.wfile.write(b"NOT_STORED\r\n" if key in self.kept else b"STORED\r\n")
             self.kept.add(key)
+            answer = b"NOT_STORED" if held else b"STORED"
         else:
-            self.wfile.write(b"DELETED\r\n" if key in self.kept else b"NOT_FOUND\r\n")
             self.kept.discard(key)
+            answer = b"DELETED" if held else b"NOT_FOUND"
+        self.wfile.write(answer + b"\r\n")
 
 
 @pytest.fixture
