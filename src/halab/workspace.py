@@ -23,7 +23,7 @@ from halab.embedded.hypervisor.paths import Paths, state_folder
 from halab.errors import RefusedError
 
 #: The variants that `up` can build today; the others can be previewed and drawn.
-BUILDABLE = frozenset({Variant.COLLAPSED, Variant.KEEPALIVED, Variant.CLONED})
+BUILDABLE = frozenset({Variant.COLLAPSED, Variant.KEEPALIVED, Variant.CLONED, Variant.ENDPOINT})
 DESCRIPTION = "stack.yaml"
 
 
