@@ -98,6 +98,11 @@ class Workspace:
         """Held by the up that builds the stack."""
         return self.paths.root.parent / f".{self.stack}.up.lock"
 
+    @property
+    def fault_lock(self) -> Path:
+        """Held by the fault that the stack goes through: only what that begins itself changes the stack meanwhile."""
+        return self.paths.root.parent / f".{self.stack}.fault.lock"
+
     @cached_property
     def plan(self) -> StepGraph:
         from components.plan import plan

@@ -289,7 +289,7 @@ def test_a_stack_that_another_command_is_changing_is_not_taken_down(
     mine = stand(project, "mine", 1)
     lock = Lock(mine.up_lock, lambda line: None)
     lock.acquire()
-    assert run(["down", "--stack", "mine"]) == 1
+    assert run(["down", "--stack", "mine"]) == 2
     assert f"pid {os.getpid()}" in capsys.readouterr().err
     assert mine.record() is not None
     lock.release()

@@ -20,6 +20,7 @@ from halab.display import text
 from halab.errors import DONE, FAILED, HalabError, RefusedError
 from halab.fault import faults, result
 from halab.fault.faults import Fault, Scene
+from halab.stacks import admission
 from halab.workspace import Workspace
 
 
@@ -67,19 +68,29 @@ def named(workspace: Workspace, name: str) -> Fault:
 
 
 def run(workspace: Workspace, name: str, options: FaultOptions) -> int:
+    """Raises RefusedError for a fault that there is not, LockedError while another command changes the stack."""
     fault = named(workspace, name)
     console = text.console(error=options.json)
-    if options.restore:
-        _restore(workspace, options.restore, console)
-    return _carry_out(workspace, fault, options, console)
+    with admission.under_fault(workspace):
+        if options.restore:
+            _restore(workspace, options.restore, console)
+        return _carry_out(workspace, fault, options, console)
 
 
 def watch(workspace: Workspace, command: Sequence[str], options: FaultOptions) -> int:
-    """A command in place of a fault; it starts when the probes are calm. Raises RefusedError for none."""
+    """A command in place of a fault; it starts when the probes are calm.
+
+    Raises RefusedError for none, LockedError while another command changes the stack.
+    """
     if not command:
         raise RefusedError(
             "COMMAND: none given; for example: ./halab fault watch -- ./halab replace controller-2 --yes"
         )
+    with admission.under_fault(workspace):
+        return _watch(workspace, command, options)
+
+
+def _watch(workspace: Workspace, command: Sequence[str], options: FaultOptions) -> int:
     # it is begun before this process enters the stack's network, which the command must find by itself
     begun = subprocess.Popen(
         ["/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "sh", *command],

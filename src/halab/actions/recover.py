@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 
 from rich.console import Console
@@ -17,6 +18,7 @@ from halab.display import text
 from halab.display.recover import decision_lines, seen_table
 from halab.errors import DONE, FAILED, HalabError, RefusedError
 from halab.recover import Decision, What, carry_out
+from halab.stacks import admission
 from halab.workspace import Workspace
 
 _ASKED = (Service.GALERA, Service.RABBITMQ)
@@ -29,7 +31,8 @@ def run(workspace: Workspace, *, trust: str, dry_run: bool, as_json: bool) -> in
             f"--trust: {trust!r}: no member of database or queue; there are {', '.join(sorted(members))}"
         )
     hypervisors.reach(workspace)
-    return asyncio.run(_run(workspace, trust, dry_run, as_json))
+    with nullcontext() if dry_run else admission.alone(workspace):
+        return asyncio.run(_run(workspace, trust, dry_run, as_json))
 
 
 async def _run(workspace: Workspace, trust: str, dry_run: bool, as_json: bool) -> int:

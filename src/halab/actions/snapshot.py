@@ -33,9 +33,10 @@ def save(workspace: Workspace, name: str, *, as_it_is: bool, as_json: bool) -> i
     began = time.monotonic()
     steps = Steps(text.console(error=as_json))
     site = Site(workspace, hypervisors.choose(workspace))
-    site.start()
-    settle(site, steps, steps.say)
-    made = save_cloud(site, place, steps, steps.say, as_it_is=as_it_is)
+    with admission.alone(workspace):
+        site.start()
+        settle(site, steps, steps.say)
+        made = save_cloud(site, place, steps, steps.say, as_it_is=as_it_is)
     _told(workspace, place, made, "saved", began, steps, as_json)
     return DONE
 

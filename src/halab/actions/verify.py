@@ -36,8 +36,8 @@ def run(workspace: Workspace, *, junit: Path | None, as_json: bool) -> int:
 def ask(workspace: Workspace, console: Console) -> Report:
     """Every question, each answer printed as it comes; the stack's record notes whether it passed."""
     report = asyncio.run(_ask(workspace, console))
-    passed = now() if report.ok else ""
-    workspace.note(verified=passed)
+    if workspace.record() is not None:  # a down may have come meanwhile
+        workspace.note(verified=now() if report.ok else "")
     good = len(report.findings) - len(report.failed)
     aside = sum(bool(finding.by_design) for finding in report.findings)
     told = f"verify: {good} of {text.counted(len(report.findings), 'check')} passed"

@@ -125,7 +125,7 @@ def run(arguments: list[str]) -> int:
         if not _expected(error):
             raise
         _say(str(error))
-        return REFUSED if type(error).__name__ == "PassphraseError" else FAILED
+        return REFUSED if type(error).__name__ in ("LockedError", "PassphraseError") else FAILED
 
 
 def _expected(error: Exception) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.topology import Topology
-from halab.embedded.engine.lock import Lock
+from halab.embedded.engine.lock import Lock, held_above
 from halab.embedded.hypervisor.paths import INSIDE_POOL
 from halab.embedded.provider import ProviderError
 from halab.errors import RefusedError
@@ -95,8 +95,26 @@ def admitted(workspace: Workspace, at: str, engine: str, emulated: bool, *, over
 
 @contextmanager
 def alone(workspace: Workspace) -> Iterator[None]:
-    """No other up, down, restore of the stack. Raises LockedError while one runs."""
-    lock = Lock(workspace.up_lock, lambda _line: None)
+    """No other command changes the stack. Raises LockedError while one does, or a fault that this one is no part of."""
+    with _locked(workspace.up_lock):
+        if not held_above(workspace.fault_lock):
+            with _locked(workspace.fault_lock):
+                pass
+        yield
+
+
+@contextmanager
+def under_fault(workspace: Workspace) -> Iterator[None]:
+    """Nothing changes the stack but what this process begins. Raises LockedError while anything does."""
+    with _locked(workspace.fault_lock):
+        with _locked(workspace.up_lock):
+            pass
+        yield
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    lock = Lock(file, lambda _line: None)
     lock.acquire()
     try:
         yield

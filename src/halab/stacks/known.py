@@ -119,7 +119,7 @@ def _known(project: Path, state: Path, name: str, file: Path | None, processes: 
         file=file,
         workspace=workspace,
         record=record,
-        busy=held(root.parent / f".{name}.up.lock") or held(checkpoint.with_suffix(".lock")),
+        busy=any(map(held, (*root.parent.glob(f".{name}.*.lock"), checkpoint.with_suffix(".lock")))),
         traces=root.exists() or checkpoint.exists(),
         machines=tuple(own),
     )

@@ -9,9 +9,12 @@ import fcntl
 import getpass
 import json
 import os
+import shlex
 import socket
+import sys
+import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,6 +59,7 @@ class Lock:
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "start": _start_time(os.getpid()),
+            "command": textwrap.shorten(shlex.join(sys.argv[1:]), 80),
             "time": time.strftime("%Y-%m-%d %H:%M:%S"),
         }
         self._handle = handle
@@ -128,7 +132,10 @@ class Lock:
             directory = directory.parent
 
     def _refusal(self, holder: dict[str, Any]) -> str:
-        who = f"pid {holder.get('pid')} on {holder.get('host')} since {holder.get('time')}" if holder else "a process"
+        who = "a process"
+        if holder:
+            what = f" ({holder['command']})" if holder.get("command") else ""
+            who = f"pid {holder.get('pid')}{what} on {holder.get('host')} since {holder.get('time')}"
         if holder and holder.get("host") != socket.gethostname():
             return f"the stack is locked by {who}; if that run is dead, remove {self._file}"
         return f"the stack is locked by {who} ({self._file}); wait for it or end it"
@@ -136,15 +143,12 @@ class Lock:
 
 def held(file: Path) -> bool:
     """Whether a live process holds the lock."""
-    try:
-        handle = os.open(file, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        holder = _read(handle)
-    finally:
-        os.close(handle)
-    return bool(holder) and _alive(holder)
+    return bool(_holder(file))
+
+
+def held_above(file: Path) -> bool:
+    """Whether a process that began this one, itself or through others, holds the lock."""
+    return _holder(file).get("pid") in set(_ancestors())
 
 
 def cli_locks(state_file: Path) -> Path | None:
@@ -153,6 +157,19 @@ def cli_locks(state_file: Path) -> Path | None:
     if stacks.name != "stacks" or stacks.parent.name != ".pulumi":
         return None
     return stacks.parent / "locks" / "organization" / state_file.parent.name / state_file.stem
+
+
+def _holder(file: Path) -> dict[str, Any]:
+    """What a lock that is held says of its holder; nothing of one that is not."""
+    try:
+        handle = os.open(file, os.O_RDONLY)
+    except OSError:
+        return {}
+    try:
+        found = _read(handle)
+    finally:
+        os.close(handle)
+    return found if found and _alive(found) else {}
 
 
 def _read(handle: int) -> dict[str, Any]:
@@ -178,6 +195,17 @@ def _start_time(pid: int) -> int | None:
     except OSError:
         return None
     return None if fields[0] == "Z" else int(fields[19])
+
+
+def _ancestors() -> Iterator[int]:
+    """Whoever began this process, the nearest first (proc_pid_stat(5), field 4)."""
+    pid = os.getppid()
+    while pid > 1:
+        yield pid
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            return
 
 
 def _current(file: Path, handle: int) -> bool:
