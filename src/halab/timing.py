@@ -170,6 +170,11 @@ class RunTimes:
         }
 
 
+def whole(times: Mapping[str, Any], steps: Iterable[str]) -> bool:
+    """Whether a run, as RunTimes.as_json gives it, did all these steps, and nothing in it failed."""
+    return all(one.get("ok") is True for one in times["steps"]) and {one["step"] for one in times["steps"]} >= {*steps}
+
+
 def dependencies(resources: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[str]]:
     """URN to what it had to wait for, from the `resources` of a Pulumi v3 checkpoint."""
     found: dict[str, frozenset[str]] = {}

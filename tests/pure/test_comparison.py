@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from rich.console import Console
 from components.topology import Topology, derive
 from components.variant import load
 from halab.actions import compare as action
+from halab.actions.up_report import Parts, note_times
 from halab.display import comparison as display
 from halab.display import fault as display_fault
 from halab.errors import RefusedError
@@ -76,15 +79,16 @@ HOST = {"cpu": "Some CPU", "cores": 2, "memory_gib": 23.5, "kernel": "6.1"}
 URN = "urn:pulumi:x::halab::halab:command:Stage$command:remote:Command::{}"
 
 
-def up(began: str, cpu: float, count: int = 60, **stages: float) -> dict[str, Any]:
-    """What `up` notes: stages one after the other, seconds each, beside short steps up to `count` in all."""
+def up(began: str, cpu: float, count: int = 60, names: Sequence[str] = (), **stages: float) -> dict[str, Any]:
+    """What `up` notes: stages one after the other, seconds each, and short steps: `names`, or up to `count` in all."""
     ended, steps, after = 0.0, list[StepTime](), dict[str, frozenset[str]]()
     for stage, seconds in stages.items():
         urn = URN.format(f"{stage}.start@a")
         after[urn] = frozenset(step.urn for step in steps[-1:])
         steps.append(StepTime(urn, ended, ended + seconds))
         ended += seconds
-    steps += [StepTime(URN.format(f"short.{n}@a"), 0.0, 0.1) for n in range(count - len(steps))]
+    names = names or [f"short.{n}@a" for n in range(count - len(steps))]
+    steps += [StepTime(URN.format(name), 0.0, 0.1) for name in names]
     times = RunTimes(tuple(steps), 2, after, CpuTime(cpu, 5.0)).as_json()
     return {**times, "parts": {}, "began": f"{began}T10:00:00Z", "host": HOST, "accelerator": "qemu", "versions": {}}
 
@@ -93,6 +97,10 @@ TIMES = {
     "collapsed": up("2026-11-20", 500.0, pacemaker=120, galera=80),
     "keepalived": up("2026-11-21", 450.0, galera=100, keystone=90),
 }
+
+
+def step_names(workspace: Workspace) -> list[str]:
+    return [step.name for step in workspace.plan.steps]
 
 
 @pytest.fixture
@@ -184,8 +192,7 @@ def test_what_is_there_is_written_without_a_run(topologies: dict[str, Topology],
     with pytest.raises(RefusedError, match="no fault was carried out"):
         action.run(workspaces, [], carry_out=False, write=True, as_json=False)
     for workspace in workspaces:
-        steps = len(workspace.plan.steps)
-        write_json(workspace.build, up("2026-11-20", 400.0, steps, galera=100))
+        write_json(workspace.build, up("2026-11-20", 400.0, names=step_names(workspace), galera=100))
         write_json(workspace.times, up("2026-11-21", 40.0, 5, galera=10))
         result.write(workspace, run(workspace.stack, "vip-owner-off", 12.0))
     assert action.run(workspaces, [], carry_out=False, write=True, as_json=False) == 0
@@ -194,6 +201,42 @@ def test_what_is_there_is_written_without_a_run(topologies: dict[str, Topology],
     assert "| makespan | 1 min 40 s | 1 min 40 s |" in text, "a later up that did a part is none to compare"
     assert "12 s (≤ 25)" in text
     assert sorted(path.name for path in docs.iterdir()) == ["comparison.html", "comparison.md", "comparison.svg"]
+
+
+@pytest.mark.parametrize("wrong", ["a step failed", "a step is missing", "nothing is known of a step's end"])
+def test_an_up_that_failed_or_did_a_part_is_no_build_also_where_its_file_says_so(
+    topologies: dict[str, Topology], tmp_path: Path, wrong: str
+) -> None:
+    workspace = Workspace(tmp_path, topologies["collapsed"], tmp_path / "state")
+    good = up("2026-11-20", 400.0, names=step_names(workspace), galera=100)
+    bad = json.loads(json.dumps({**good, "makespan": 3.0}))
+    if wrong == "a step is missing":
+        bad["steps"].append(dict(bad["steps"].pop(), step="controller-1"))
+    elif wrong == "a step failed":
+        # of a node's VM, while every step of the plan is there
+        bad["steps"].append(dict(bad["steps"][-1], step="controller-1", ok=False))
+    else:
+        del bad["steps"][-1]["ok"]
+    write_json(workspace.times, bad)
+    assert action._whole_up(workspace) is None
+    if wrong != "a step is missing":
+        write_json(workspace.build, bad)
+        assert action._whole_up(workspace) is None
+    write_json(workspace.times, good)
+    found = action._whole_up(workspace)
+    assert found is not None
+    assert found["makespan"] == good["makespan"]
+
+
+@pytest.mark.parametrize("ok", [True, False])
+def test_an_up_that_built_everything_and_then_did_not_verify_is_noted_as_no_build(
+    topologies: dict[str, Topology], tmp_path: Path, ok: bool
+) -> None:
+    workspace = Workspace(tmp_path, topologies["collapsed"], tmp_path / "state")
+    steps = tuple(StepTime(URN.format(name), 0.0, 0.1) for name in step_names(workspace))
+    note_times(workspace, RunTimes(steps, 2), "qemu", Parts(), ok=ok)
+    assert workspace.times.exists()
+    assert workspace.build.exists() is ok
 
 
 def test_an_up_that_did_only_a_part_is_no_makespan(topologies: dict[str, Topology]) -> None:

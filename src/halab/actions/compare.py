@@ -19,6 +19,7 @@ from halab.errors import DONE, FAILED, RefusedError
 from halab.fault import comparison, result
 from halab.fault.comparison import Comparison
 from halab.fault.faults import FAULTS, find
+from halab.timing import whole
 from halab.workspace import Workspace
 
 
@@ -57,14 +58,16 @@ def _found(workspaces: Sequence[Workspace]) -> Comparison:
 
 
 def _whole_up(workspace: Workspace) -> Mapping[str, Any] | None:
-    """Of the last up that did all steps; one from before ups noted where and when they were has the day of its file."""
-    for path in (workspace.build, workspace.times):
+    """Of the last up that did all steps without a failure; one that does not say when has the day of its file."""
+    # a build was of all steps that there were then
+    for path, steps in ((workspace.build, ()), (workspace.times, workspace.plan.by_name)):
         try:
             found: dict[str, Any] = json.loads(path.read_text())
             written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        except (OSError, ValueError):
+            if whole(found, steps):
+                return {"began": f"{written:%Y-%m-%d}", **found}
+        except (OSError, ValueError, KeyError, TypeError):
             continue
-        return {"began": f"{written:%Y-%m-%d}", **found}
     return None
 
 

@@ -115,7 +115,7 @@ def _bring_up(
                 ok, checks = _verify(workspace, built, bool(proof), console)
     if built.times is not None:
         if not options.only:
-            note_times(workspace, built.times, domain_type, parts)
+            note_times(workspace, built.times, domain_type, parts, ok=ok)
         console.print()
         console.print(times(built.times, every_step=options.every_step))
         console.print(f"parts: {parts}")

@@ -19,7 +19,7 @@ from halab.display import text
 from halab.embedded.engine.events import Summary
 from halab.fault import result
 from halab.labels import label, readable
-from halab.timing import RunTimes
+from halab.timing import RunTimes, whole
 from halab.workspace import Workspace, write_json
 
 #: Bytes: with less, a failed up is told of it.
@@ -88,12 +88,11 @@ def what_next(workspace: Workspace, runner: engines.Runner, console: Console) ->
     console.print(f"  next: ./halab status · ./halab ssh · ./halab down   (--stack {workspace.stack})")
 
 
-def note_times(workspace: Workspace, found: RunTimes, accelerator: str, parts: Parts) -> None:
-    """Writes what this up took; one that did every step also for the comparison with others."""
+def note_times(workspace: Workspace, found: RunTimes, accelerator: str, parts: Parts, *, ok: bool) -> None:
+    """Writes what this up took; one that did every step and is `ok` also for the comparison with others."""
     noted = {**found.as_json(), "parts": _rounded(parts.seconds)}
     write_json(workspace.times, noted)
-    done = {step.label for step in found.steps if step.ok}
-    if done >= {step.name for step in workspace.plan.steps}:
+    if ok and whole(noted, workspace.plan.by_name):
         began = datetime.now(UTC) - timedelta(seconds=parts.total)
         machine = {"host": result.host(), "accelerator": accelerator, "versions": result.versions(workspace)}
         write_json(workspace.build, {**noted, "began": f"{began:%Y-%m-%dT%H:%M:%SZ}", **machine})
