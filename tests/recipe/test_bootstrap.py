@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from components.services import galera
+from tests.recipe.stand_in import answering
 
 
-@contextmanager
-def member(body: str) -> Iterator[int]:
+def member(body: str) -> AbstractContextManager[int]:
     """The check of another member, that does not serve; its port."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
 
-        def answer() -> None:
-            client, _ = server.accept()
-            with client:
-                client.recv(2048)
-                client.sendall(f"HTTP/1.0 503 Service Unavailable\r\n\r\n{body}".encode())
+    def answer(client: socket.socket) -> None:
+        client.recv(2048)
+        client.sendall(f"HTTP/1.0 503 Service Unavailable\r\n\r\n{body}".encode())
 
-        threading.Thread(target=answer, daemon=True).start()
-        yield int(server.getsockname()[1])
+    return answering(answer)
 
 
 def may_bootstrap(data: Path, port: int) -> bool:
     recipe = galera.RECIPE.path.read_text().replace("/var/lib/mysql", str(data))
     values = f"MEMBERS='127.0.0.1 127.0.0.2' ADDRESS=127.0.0.2 CHECK_PORT={port}\n"
-    done = subprocess.run(["bash", "-s"], input=f"{values}{recipe}\nmay_bootstrap\n", text=True, timeout=30)
+    done = subprocess.run(["bash", "-s"], input=f"{values}{recipe}\nmay_bootstrap\n", text=True, timeout=100)
     return done.returncode == 0
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from components.services import rabbitmq
 from components.topology import derive
 from components.variant import load
+from tests.recipe.stand_in import answering, refusing
 
 PROJECT = Path(__file__).resolve().parents[2]
 SUCCESS, GENERIC, CONFIGURED, INSTALLED, NOT_RUNNING, UNIMPLEMENTED = 0, 1, 6, 5, 7, 3
@@ -69,23 +69,13 @@ class Agent:
 @pytest.fixture
 def broker() -> Iterator[int]:
     """The port of a server that answers an AMQP 0-9-1 header with a method frame's first octet."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
 
-        def serve() -> None:
-            while True:
-                try:
-                    client, _ = server.accept()
-                except OSError:
-                    return
-                with client:
-                    if client.recv(8) == b"AMQP\x00\x00\x09\x01":
-                        client.sendall(b"\x01\x00\x00")
+    def answer(client: socket.socket) -> None:
+        if client.recv(8) == b"AMQP\x00\x00\x09\x01":
+            client.sendall(b"\x01\x00\x00")
 
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield int(server.getsockname()[1])
-        server.shutdown(socket.SHUT_RDWR)
-    thread.join(5)
+    with answering(answer) as port:
+        yield port
 
 
 @pytest.fixture
@@ -120,9 +110,8 @@ def test_a_start_does_not_wait_for_a_unit_that_takes_its_time(agent: Agent) -> N
 
 def test_a_unit_that_is_active_but_does_not_speak_amqp_has_failed(agent: Agent) -> None:
     agent.unit("active")
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    assert agent("monitor", port=str(port)) == GENERIC
+    with refusing() as port:
+        assert agent("monitor", port=str(port)) == GENERIC
     assert str(port) in agent.reason
 
 

@@ -6,7 +6,6 @@ import os
 import shlex
 import socket
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from components.plan import plan
 from components.topology import Topology, derive
 from components.variant import load
+from tests.recipe.stand_in import answering, refusing
 
 PROJECT = Path(__file__).resolve().parents[2]
 #: Notes what it was asked, answers with the content of `<name>.out`, fails where there is a `<name>.fails`.
@@ -89,24 +89,20 @@ def topology() -> Topology:
 @pytest.fixture
 def silent_port() -> Iterator[str]:
     """A port that refuses."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        yield str(one.getsockname()[1])
+    with refusing() as port:
+        yield str(port)
 
 
 @pytest.fixture
 def amqp_port() -> Iterator[str]:
     """A port that answers as an AMQP broker does."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
 
-        def serve() -> None:
-            client, _ = server.accept()
-            with client:
-                client.recv(8)
-                client.sendall(b"\x01\x00\x00")
+    def answer(client: socket.socket) -> None:
+        client.recv(8)
+        client.sendall(b"\x01\x00\x00")
 
-        threading.Thread(target=serve, daemon=True).start()
-        yield str(server.getsockname()[1])
+    with answering(answer) as port:
+        yield str(port)
 
 
 def node(name: str, running: int, online: str = "true") -> str:
