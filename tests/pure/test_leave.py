@@ -71,7 +71,7 @@ def test_the_databases_clients_go_elsewhere_before_it_stops(tmp_path: Path) -> N
     for folder in ("/var/lib/halab", "/var/log/halab", "/run/halab"):
         script = script.replace(folder, f"{tmp_path}{folder}")
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "FAKE": str(tmp_path)}
-    done = subprocess.run(["bash", "-s"], input=script, env=env, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(["bash", "-s"], input=script, env=env, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(f"has left keepalived {' '.join(APIS)} mariadb redis-server rabbitmq-server\n")
     asked = [line for line in (tmp_path / "asked").read_text().splitlines() if line.startswith("stop")]

@@ -29,8 +29,9 @@ def answering(answer: Callable[[socket.socket], None]) -> Iterator[int]:
 
 
 @contextmanager
-def refusing() -> Iterator[int]:
-    """A port, on 127.0.0.1, that refuses and that nobody else gets meanwhile."""
+def reserved() -> Iterator[int]:
+    """A port, on 127.0.0.1, that refuses and that nobody gets but a server that asks for it with SO_REUSEADDR."""
     with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         one.bind(("127.0.0.1", 0))
         yield int(one.getsockname()[1])

@@ -77,7 +77,7 @@ def test_the_wait_ends_when_the_database_answers(tmp_path: Path) -> None:
     client.write_text(f'#!/bin/bash\necho "$*" >>{tmp_path}/asked\n[ "$(wc -l <{tmp_path}/asked)" -ge 2 ]\n')
     client.chmod(0o755)
     command = ["bash", str(AWAIT), "/etc/client.cnf", "alembic_version"]
-    done = subprocess.run(command, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, timeout=30, check=False)
+    done = subprocess.run(command, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, timeout=100, check=False)
     assert done.returncode == 0
     asked = (tmp_path / "asked").read_text().splitlines()
     assert len(asked) == 2

@@ -15,7 +15,7 @@ import pytest
 from components.services import rabbitmq
 from components.topology import derive
 from components.variant import load
-from tests.recipe.stand_in import answering, refusing
+from tests.recipe.stand_in import answering, reserved
 
 PROJECT = Path(__file__).resolve().parents[2]
 SUCCESS, GENERIC, CONFIGURED, INSTALLED, NOT_RUNNING, UNIMPLEMENTED = 0, 1, 6, 5, 7, 3
@@ -110,7 +110,7 @@ def test_a_start_does_not_wait_for_a_unit_that_takes_its_time(agent: Agent) -> N
 
 def test_a_unit_that_is_active_but_does_not_speak_amqp_has_failed(agent: Agent) -> None:
     agent.unit("active")
-    with refusing() as port:
+    with reserved() as port:
         assert agent("monitor", port=str(port)) == GENERIC
     assert str(port) in agent.reason
 

@@ -14,7 +14,7 @@ import pytest
 from components.plan import plan
 from components.topology import Topology, derive
 from components.variant import load
-from tests.recipe.stand_in import answering, refusing
+from tests.recipe.stand_in import answering, reserved
 
 PROJECT = Path(__file__).resolve().parents[2]
 #: Notes what it was asked, answers with the content of `<name>.out`, fails where there is a `<name>.fails`.
@@ -89,7 +89,7 @@ def topology() -> Topology:
 @pytest.fixture
 def silent_port() -> Iterator[str]:
     """A port that refuses."""
-    with refusing() as port:
+    with reserved() as port:
         yield str(port)
 
 

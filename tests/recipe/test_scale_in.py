@@ -216,9 +216,11 @@ def test_sentinels_look_anew_where_they_know_of_more_than_there_are(witness: Wit
     }
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Sentinel) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        values = {"SENTINELS": "127.0.0.1", "PORT": str(server.server_address[1])}
-        done = witness.run(derive(load(PROJECT, "keepalived")), "redis.ready", "ready", **values)
-        server.shutdown()
+        try:
+            values = {"SENTINELS": "127.0.0.1", "PORT": str(server.server_address[1])}
+            done = witness.run(derive(load(PROJECT, "keepalived")), "redis.ready", "ready", **values)
+        finally:
+            server.shutdown()
     assert done.returncode == code, done.stderr
     assert Sentinel.known == min(known, 3)
 
@@ -261,5 +263,6 @@ def test_a_database_that_is_not_primary_while_its_component_forms_anew_is_no_fai
     real.chmod(0o755)
     env = {"OCF_ROOT": str(tmp_path), "PATH": "/bin:/usr/bin"}
     assert subprocess.run(["bash", galera.AGENT, "monitor"], env=env, check=False).returncode == 8
-    real.write_text("#!/bin/sh\nexit 7\n")
-    assert subprocess.run(["bash", galera.AGENT, "monitor"], env=env, check=False, timeout=4).returncode == 7
+    real.write_text(f'#!/bin/sh\necho asked >>"{tmp_path}/asked"\nexit 7\n')
+    assert subprocess.run(["bash", galera.AGENT, "monitor"], env=env, check=False).returncode == 7
+    assert (tmp_path / "asked").read_text() == "asked\n", "any other answer counts at once"

@@ -31,7 +31,7 @@ class Agent:
 
     def __call__(self, action: str, unit: str = "haproxy.service") -> int:
         env = {"OCF_RESKEY_unit": unit, "PATH": f"{self.root / 'bin'}:{os.environ['PATH']}"}
-        done = subprocess.run(["sh", AGENT, action], env=env, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(["sh", AGENT, action], env=env, capture_output=True, text=True, timeout=100, check=False)
         self.said = done.stdout + done.stderr
         return done.returncode
 
