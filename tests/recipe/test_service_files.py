@@ -70,7 +70,7 @@ def program(name: str) -> str:
 
 
 def accepts(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -107,7 +107,7 @@ def test_keepalived_reads_its_configuration(placed: Placed, put: Callable[[str, 
     check = [program("keepalived"), "-t", "-f", str(put("keepalived.conf", text))]
     place = [keepalived.CHECK, f"{script.mode:o}", str(put("check", script.content))]
     command = ["unshare", "--net", "--mount", "sh", "-e", "-c", make, "sh", *place, *check]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110)
     # Version 2.2.7 (bookworm) ends its test of a configuration that has a script by SIGTERM, wrong or right.
     assert done.returncode in (0, -signal.SIGTERM), done.stderr
     assert done.stdout + done.stderr == ""
@@ -150,7 +150,7 @@ def test_mariadb_reads_its_configuration(placed: Placed, put: Callable[[str, str
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
     )
     assert done.returncode == 0, done.stderr
     values = dict(
@@ -203,7 +203,7 @@ def test_systemd_reads_every_unit(placed: Placed, tmp_path: Path) -> None:
     # What a unit runs is on the guests only.
     unit.write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", placed.text(), flags=re.MULTILINE))
     done = subprocess.run(
-        [program("systemd-analyze"), "verify", "--man=no", str(unit)], capture_output=True, text=True, timeout=60
+        [program("systemd-analyze"), "verify", "--man=no", str(unit)], capture_output=True, text=True, timeout=110
     )
     assert not [line for line in done.stderr.splitlines() if unit.name in line], done.stderr
 
