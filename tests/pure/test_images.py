@@ -163,9 +163,10 @@ def test_a_truncated_file_makes_the_image_damaged_and_says_which(tmp_path: Path)
 def test_a_file_changed_in_place_is_damage_but_a_touched_one_is_not(tmp_path: Path) -> None:
     directory = built(tmp_path, "gateway")
     path = directory / "vmlinux"
-    os.utime(path)
+    os.utime(path, (1, 1))
     assert cache.damage(directory) is None
     path.write_bytes(b"x" * path.stat().st_size)
+    os.utime(path, (2, 2))
     assert "vmlinux" in str(cache.damage(directory))
 
 

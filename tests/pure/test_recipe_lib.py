@@ -8,7 +8,6 @@ import socketserver
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,7 +71,7 @@ class Node:
         recipe_module._text.cache_clear()
         surroundings = {"PATH": f"{self.root}/bin:{os.environ['PATH']}", "FAKE_STATE": str(self.root / "state")}
         return subprocess.run(
-            ["bash", "-s", action], input=script, capture_output=True, text=True, timeout=60, env=surroundings
+            ["bash", "-s", action], input=script, capture_output=True, text=True, timeout=100, env=surroundings
         )
 
     @property
@@ -183,10 +182,9 @@ def test_secret_file_is_the_secrets_bytes(node: Node) -> None:
 
 def test_retry_until_ends_as_soon_as_the_command_succeeds(node: Node) -> None:
     flag = node.path("flag")
-    start = time.monotonic()
-    done = node.run(f'act() {{ (sleep 1; touch {flag}) & retry_until 30 "the flag" test -e {flag}; say up; }}')
+    # Far sooner than its own limit: `run` has a shorter one.
+    done = node.run(f'act() {{ (sleep 1; touch {flag}) & retry_until 900 "the flag" test -e {flag}; say up; }}')
     assert (done.returncode, done.stdout) == (0, "up\n"), done.stderr
-    assert time.monotonic() - start < 10
     assert "the flag: after" in node.log
 
 
@@ -258,6 +256,8 @@ class Memcached(socketserver.StreamRequestHandler):
 
     kept: ClassVar[set[bytes]] = set()
     asked: ClassVar[list[bytes]] = []
+    #: How many are refused before another node's turn is over.
+    patience: ClassVar[int] = 0
 
     def handle(self) -> None:
         verb, key = self.rfile.readline().split()[:2]
@@ -267,6 +267,8 @@ class Memcached(socketserver.StreamRequestHandler):
             self.rfile.readline()
             self.kept.add(key)
             answer = b"NOT_STORED" if held else b"STORED"
+            if len(self.asked) == self.patience:
+                self.kept.clear()
         else:
             self.kept.discard(key)
             answer = b"DELETED" if held else b"NOT_FOUND"
@@ -278,6 +280,7 @@ def memcached() -> Iterator[str]:
     """Where one answers; before it in the list is one that does not."""
     Memcached.kept.clear()
     Memcached.asked.clear()
+    Memcached.patience = 0
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Memcached) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"127.0.0.1:1 127.0.0.1:{server.server_address[1]}"
@@ -290,11 +293,10 @@ TURN = "act() { in_turn app.service converge_unit app.service; say done; }"
 def test_a_unit_that_runs_is_restarted_when_no_other_nodes_is(node: Node, memcached: str) -> None:
     (node.root / "state" / "app.service.active").touch()
     Memcached.kept.add(b"halab-turn-app.service")
-    threading.Timer(1.5, Memcached.kept.clear).start()
-    began = time.monotonic()
+    Memcached.patience = 2
     done = node.run(TURN, env={"LOCKS": memcached})
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
-    assert time.monotonic() - began > 1.4
+    assert Memcached.asked == [b"add", b"add", b"add", b"delete"]
     assert "restart app.service" in node.asked
     assert Memcached.kept == set(), "the next may"
 
