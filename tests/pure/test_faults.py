@@ -16,6 +16,7 @@ from halab.errors import HalabError
 from halab.fault import course
 from halab.fault.course import Conductor, Look
 from halab.fault.faults import FAULTS, Fault, Scene, active_backend, core, find
+from halab.fault.outage import STEADY
 from halab.fault.power import Vm
 from halab.fault.probe import Loop
 
@@ -142,20 +143,39 @@ class Client:
 
     def __init__(self) -> None:
         self.down = False
+        self.answers = 0
 
     def ask(self) -> None:
         if self.down:
+            self.answers = 0
             raise ConnectionRefusedError(111, "refused")
+        self.answers += 1
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything that a course waits for, at a tenth of its time and less."""
+    """Everything that a course waits for, at a tenth of its time and less; its limits as they are."""
     monkeypatch.setattr(course, "_TICK", 0.02)
     monkeypatch.setattr(course, "_LOOK", 0.05)
-    monkeypatch.setattr(course, "_CALM_LIMIT", 3.0)
-    monkeypatch.setattr(course, "_HANDS", 0.3)
     monkeypatch.setattr("halab.fault.probe.INTERVAL", 0.02)
+
+
+class Clock:
+    """The time, and as much more as a test makes pass."""
+
+    def __init__(self) -> None:
+        self.skipped = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.skipped
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The course's."""
+    found = Clock()
+    monkeypatch.setattr(course, "time", found)
+    return found
 
 
 def conduct(
@@ -168,7 +188,7 @@ def conduct(
 
     async def all_of_it() -> course.Course:
         with Loop({"api": client}) as loop:
-            conductor = Conductor(fault, loop, looked, vms, settle=0.2, limit=limit, calm=0.1)
+            conductor = Conductor(fault, loop, looked, vms, settle=0.2, limit=limit, calm=0.5)
             await conductor.calm()
             return await conductor.carry_out(world.scene(strike=conductor.strike))
 
@@ -182,7 +202,7 @@ def on() -> dict[str, Vm]:
 @pytest.mark.usefixtures("quick")
 def test_a_course_ends_when_probes_and_cluster_are_well_again_and_tells_when_each_was() -> None:
     client = Client()
-    vm, back = "1", 0.0
+    vm, back, noticed = "1", 0.0, 0
 
     async def inject(scene: Scene) -> tuple[str, ...]:
         nonlocal vm, back
@@ -191,13 +211,15 @@ def test_a_course_ends_when_probes_and_cluster_are_well_again_and_tells_when_eac
         return ("controller-1",)
 
     def vms() -> dict[str, Vm]:
-        nonlocal vm
+        nonlocal vm, noticed
         if not vm and time.monotonic() > back:
             client.down, vm = False, "2"
+        noticed += vm == "2" and client.answers > STEADY + 1
         return {"controller-1": Vm(vm, "running" if vm else "shut off")}
 
     def look() -> Look:
-        late = time.monotonic() > back + 0.4
+        # At the second such question at the latest the course knows that the probes are answered.
+        late = time.monotonic() > back + 0.4 and noticed >= 2
         return Look("" if late else "galera on controller-1: Joining")
 
     found = conduct(Fault("off", "", "", inject, lambda _: {}), client, look, vms)
@@ -227,18 +249,25 @@ def test_a_cluster_that_has_not_noticed_yet_is_not_believed_to_be_well() -> None
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_course_that_does_not_end_well_says_what_is_not() -> None:
-    found = conduct(Fault("none", "", "", nothing, lambda _: {}), Client(), lambda: Look("no quorum"), on, limit=0.5)
-    assert found.problem == "waited 0 s for all to be well; seen: no quorum"
+def test_a_course_that_does_not_end_well_says_what_is_not(clock: Clock) -> None:
+    def look() -> Look:
+        clock.skipped += 30
+        return Look("no quorum")
+
+    found = conduct(Fault("none", "", "", nothing, lambda _: {}), Client(), look, on)
+    assert found.problem == "waited 60 s for all to be well; seen: no quorum"
     assert found.well is None
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_cloud_that_does_not_answer_is_not_hit() -> None:
-    client = Client()
-    client.down = True
+def test_a_cloud_that_does_not_answer_is_not_hit(clock: Clock) -> None:
+    class Down(Client):
+        def ask(self) -> None:
+            clock.skipped += 30
+            raise ConnectionRefusedError(111, "refused")
+
     with pytest.raises(HalabError, match=r"api: not answered .* Connection refused"):
-        conduct(Fault("none", "", "", nothing, lambda _: {}), client, lambda: Look(), on)
+        conduct(Fault("none", "", "", nothing, lambda _: {}), Down(), lambda: Look(), on)
 
 
 @pytest.mark.usefixtures("quick")
