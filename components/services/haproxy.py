@@ -67,7 +67,7 @@ def _proxy(topology: Topology, listener: Listener) -> str:
         f"    http-check send meth GET uri {listener.check}",
         "    http-check expect status 200",
     ]
-    server = f"    default-server port {listener.check_port} inter {inter}s fall 3"
+    server = f"    default-server port {listener.check_port} inter {inter}s fastinter 1s fall 3"
     if listener.single:
         # A database client may sleep for long between two statements; all clients stay with one writer, and none
         # stays with a writer that is down.
