@@ -6,13 +6,14 @@ import json
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from components.variant.problems import nearest, shown
-from halab import cpu, engines, hypervisors, impact, sound
+from halab import cpu, engines, hypervisors, impact, networks, sound
 from halab.actions import cloud, doctor, golden, image, leave, preview
 from halab.actions.interrupt import interruptible
 from halab.actions.up_report import Built, Parts, document, note_times, tell, what_next
@@ -91,6 +92,8 @@ def _bring_up(
     with parts.timed("hypervisor"):
         _start(workspace, hypervisor)
     golden.settle(workspace, hypervisor, console)
+    for line in networks.mend(workspace, hypervisor):
+        console.print(Text(f"{line}: it is again as it was made", style="yellow"))
     source: Place | None = None
     if not (workspace.checkpoint.exists() or options.fresh or options.until):
         with parts.timed("golden cloud"):
@@ -165,7 +168,8 @@ def _start(workspace: Workspace, hypervisor: hypervisors.Choice) -> None:
         embedded.enter()
         return
     fence = Fence(workspace.paths, hypervisor.uri)
-    if fence.config_file.exists() and not fence.held and not fence.listening():
+    there = Path("/sys/class/net", fence.bridge() or "").exists()
+    if fence.config_file.exists() and there and not fence.held and not fence.listening():
         fence.start(())
 
 
