@@ -7,20 +7,21 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import asyncssh
 
+from tests.recipe.stand_in import reserved
+
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
-def until(condition: Callable[[], bool], what: str, limit: float = 10) -> None:
+def until(condition: Callable[[], bool], what: str, limit: float = 60) -> None:
     deadline = time.monotonic() + limit
     while not condition():
         assert time.monotonic() < deadline, f"awaited {what} for {limit} s"
@@ -40,9 +41,8 @@ class Sshd:
     def __init__(self, folder: Path, host: asyncssh.SSHKey, client: asyncssh.SSHKey) -> None:
         assert SSHD is not None
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self._held = contextlib.ExitStack()
+        self.port = self._held.enter_context(reserved())
         host.write_private_key(folder / "host")
         (folder / "host").chmod(0o600)
         (folder / "authorized").write_text(client.export_public_key().decode())
@@ -74,12 +74,14 @@ class Sshd:
         """Kill what serves the open connections, not the listener."""
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
         for pid in children:
-            os.kill(int(pid), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
 
     def stop(self) -> None:
         self.drop()
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(60)
+        self._held.close()
 
 
 class Library:
@@ -137,25 +139,31 @@ class Library:
             while data := await source.read(65536):
                 target.write(data)
 
-        feeding = asyncio.create_task(feed(child.stdin))
+        pumps = [
+            asyncio.create_task(pump(child.stdout, process.stdout)),
+            asyncio.create_task(pump(child.stderr, process.stderr)),
+            asyncio.create_task(feed(child.stdin)),
+        ]
         try:
-            await asyncio.gather(pump(child.stdout, process.stdout), pump(child.stderr, process.stderr))
+            await asyncio.gather(*pumps[:2])
             process.exit(await child.wait())
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
-            feeding.cancel()
+            await _ended(pumps)
+            await child.communicate()
 
     def _do(self, awaitable: Any) -> Any:
         async def wait() -> Any:
             return await awaitable
 
-        return asyncio.run_coroutine_threadsafe(wait(), self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(wait(), self._loop).result(60)
 
     async def _closed(self) -> None:
         # In the loop's thread: closing wakes its waiters, as the last connection's end does, and may not do so twice.
         self._server.close()
         await self._server.wait_closed()
+        await _ended([task for task in asyncio.all_tasks() if task is not asyncio.current_task()])
 
     def logins(self) -> int:
         return len(self._connections)
@@ -168,7 +176,14 @@ class Library:
         self.drop()
         self._do(self._closed())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
+        self._loop.close()
+
+
+async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 HOST, CLIENT = asyncssh.generate_private_key("ssh-ed25519"), asyncssh.generate_private_key("ssh-ed25519")
