@@ -143,8 +143,10 @@ def test_a_run_that_is_killed_anywhere_goes_on_and_leaves_nothing_over(world: Wo
         running = MACHINES[0] if number % 3 == 0 else ""
         for what, generation in (("up", 1), ("rebuild", 2), ("down", 2)):
             run = "destroy" if what == "down" else "up"
-            killed = world.do(run, generation=generation, running=running, at=plan[what][number])["killed"]
-            assert killed, (what, plan[what][number])
+            at = plan[what][number]
+            done = world.do(run, generation=generation, running=running, at=at)
+            # Commits that meet share a write, so that another run of the same may have fewer points.
+            assert done["killed"] or done["points"] < at, (what, at, done)
             # A rebuild is cut off between two things that only a look at what is there tells apart.
             look = ["refresh"] if what == "rebuild" else []
             world.good(*look, run, generation=generation, running=running)
@@ -240,7 +242,7 @@ def reboot(hypervisor: Hypervisor) -> None:
     for process in hypervisor.processes():
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
-    assert wait_for(lambda: not hypervisor.processes(), 10)
+    assert wait_for(lambda: not hypervisor.processes(), 60)
     shutil.rmtree(hypervisor.paths.run)
     record = hypervisor.paths.root / "namespaces.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"boot": "another"}))

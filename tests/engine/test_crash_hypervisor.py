@@ -65,7 +65,7 @@ def test_a_start_that_is_killed_while_it_makes_the_namespaces_is_waited_for(
     (tmp_path / "ip").write_text(f'#!/bin/sh\ntouch {there}\nsleep 1\nexec {real} "$@"\n')
     (tmp_path / "ip").chmod(0o755)
     process = begun(hypervisor, "start", PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    assert wait_for(there.exists, 20)
+    assert wait_for(there.exists, 60)
     process.kill()
     process.wait()
     hypervisor.start()

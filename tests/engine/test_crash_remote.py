@@ -38,7 +38,7 @@ def as_on_a_node(folder: Path) -> None:
 
 
 def ran(connection: Props, name: str, command: str) -> str:
-    call = Call(f"urn:pulumi:s::p::{REMOTE}::{name}", 30, lambda _severity, _line: None, threading.Event())
+    call = Call(f"urn:pulumi:s::p::{REMOTE}::{name}", 100, lambda _severity, _line: None, threading.Event())
     provider = CommandProvider()
     try:
         made = provider.create(REMOTE, call, {"connection": connection, "create": command}, preview=False)
@@ -86,7 +86,7 @@ def test_what_a_killed_halab_left_running_is_ended_by_the_same_step_only(connect
 
 
 def test_a_step_that_ended_leaves_what_it_started_alone(connection: Props) -> None:
-    daemon = int(ran(connection, "step", "setsid sleep 60 >/dev/null 2>&1 & echo $!"))
+    daemon = int(ran(connection, "step", "setsid sleep 600 >/dev/null 2>&1 & echo $!"))
     assert ran(
         connection,
         "step",

@@ -32,7 +32,7 @@ def tiny() -> Iterator[Counting]:
         made = Counting(Path(folder))
         try:
             made.build()
-            assert wait_for(lambda: min(made.counts().values()) > 20, 60), made.counts()
+            assert wait_for(lambda: min(made.counts().values()) > 20, 120), made.counts()
             yield made
         finally:
             assert made.hypervisor.remove() == []
@@ -58,7 +58,7 @@ def check(stack: Counting, died: str) -> None:
     assert intent.read(stack.workspace) is None, died
     assert stack.running() == NODES, died
     before = stack.counts()
-    assert wait_for(lambda: all(count > before[node] for node, count in stack.counts().items()), 30), died
+    assert wait_for(lambda: all(count > before[node] for node, count in stack.counts().items()), 120), died
     assert stack.hypervisor.fence.listening(), died
     processes = {one.role: one.pid for one in stack.hypervisor.processes()}
     for node in stack.workspace.topology.nodes:
@@ -88,7 +88,8 @@ def test_a_snapshot_command_in_which_anything_is_killed_loses_no_cloud(tiny: Cou
                 command = ("snapshot", "restore", "whole", "--stack", "tiny")
             least = dict.fromkeys(NODES, 0) if what == "restore" else tiny.counts()
             code, said, died = run(tiny, *command, who=who, at=at)
-            assert code in ([-9] if who == "halab" else [0, 1]), (at, died, said)
+            reached = not (died.isdigit() and int(died) < at)
+            assert code in ([-9] if who == "halab" and reached else [0, 1]), (at, died, said)
             assert "Traceback" not in said, said
             assert "booted" not in said, (died, said)
             code, said, _ = run(tiny, "settle", "tiny")

@@ -268,11 +268,16 @@ def test_the_state_in_a_file_backend_is_the_clis_own_and_locked_for_both(pair: t
     assert refused[0].code != 0
     assert "currently locked" in refused[0].output
     shared.on_event = None
-    cli.lab.write({"name": "slow", "run": f"echo here > {cli.directory}/started; sleep 3"})
+    cli.lab.write(
+        {"name": "slow", "run": f"echo here > {cli.directory}/started; until test -e go-on; do sleep 0.1; done"}
+    )
     with cli.running("up", "--yes", "--skip-preview"):
         wait_for(cli.directory / "started")
-        with pytest.raises(LockedError, match="Pulumi CLI"):
-            shared.up()
+        try:
+            with pytest.raises(LockedError, match="Pulumi CLI"):
+                shared.up()
+        finally:
+            shared.set("go-on")
     assert not shared.up().changed
 
 

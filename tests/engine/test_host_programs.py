@@ -37,10 +37,11 @@ def test_a_kernel_that_boots_nowhere_says_nothing_about_kvm(tmp_path: Path, monk
 
 @needs_qemu
 @pytest.mark.skipif(not probe.kernels(), reason="needs a kernel: of a built image, or the host's own in /boot")
+@pytest.mark.timeout(300)
 def test_the_probe_guest_reaches_userspace_where_there_is_no_question_of_kvm(tmp_path: Path) -> None:
     assert QEMU is not None
     (tmp_path / "initrd").write_bytes(probe.initrd())
-    alive, seen, _ = probe._boot_kernel(QEMU, probe.kernels()[0], tmp_path, "tcg", 60)
+    alive, seen, _ = probe._boot_kernel(QEMU, probe.kernels()[0], tmp_path, "tcg", 250)
     assert alive, seen
 
 
@@ -50,7 +51,7 @@ def test_the_boot_sector_reaches_long_mode_under_emulation(tmp_path: Path, monke
     (tmp_path / "sector").write_bytes(probe.sector())
     real = probe._machine
     monkeypatch.setattr(probe, "_machine", lambda qemu, _, memory: real(qemu, "tcg", memory))
-    monkeypatch.setattr(probe, "SECTOR_LIMIT", 20.0)
+    monkeypatch.setattr(probe, "SECTOR_LIMIT", 100.0)
     alive, seen, _ = probe._boot_sector(QEMU, tmp_path)
     assert alive, seen
 
@@ -160,7 +161,7 @@ def halab(
     environment = {**os.environ, "HALAB_CACHE": str(cache), **more}
     environment.pop("PYTHONPATH", None)
     return subprocess.run(
-        [script, *arguments], capture_output=True, text=True, check=False, env=environment, cwd=cache, timeout=100
+        [script, *arguments], capture_output=True, text=True, check=False, env=environment, cwd=cache, timeout=280
     )
 
 
@@ -175,6 +176,7 @@ def test_the_launcher_runs_from_any_folder_and_by_any_link(cache: Path, tmp_path
         assert "preview" in done.stdout
 
 
+@pytest.mark.timeout(300)
 def test_an_environment_of_another_python_is_made_anew_and_its_failure_told_in_one_line(cache: Path) -> None:
     (stamp,) = cache.glob("venv/*/.ready")
     stamp.write_text("/usr/bin/python3.10\n")

@@ -78,7 +78,7 @@ def one(hypervisor: Hypervisor, role: str) -> Process:
 def kill(process: Process) -> None:
     fd = os.pidfd_open(process.pid)
     os.kill(process.pid, signal.SIGKILL)
-    assert wait_for(lambda: not alive(process.pid), 5), f"{process.role} survived SIGKILL"
+    assert wait_for(lambda: not alive(process.pid), 60), f"{process.role} survived SIGKILL"
     os.close(fd)
 
 
@@ -282,9 +282,9 @@ def test_a_process_left_in_the_network_namespace_is_reported(stack: Callable[[st
     hypervisor = stack("visited")
     hypervisor.start()
     holder = one(hypervisor, "holder")
-    with subprocess.Popen(["nsenter", "-t", str(holder.pid), "-n", "sleep", "60"]) as visitor:
+    with subprocess.Popen(["nsenter", "-t", str(holder.pid), "-n", "sleep", "600"]) as visitor:
         try:
-            assert wait_for(lambda: os.stat(f"/proc/{visitor.pid}/ns/net").st_ino == holder.netns, 5)
+            assert wait_for(lambda: os.stat(f"/proc/{visitor.pid}/ns/net").st_ino == holder.netns, 60)
             assert hypervisor.stop() == [
                 f"process {visitor.pid} (sleep) still uses the stack's network namespace",
             ]
@@ -310,8 +310,10 @@ nsenter --target "$GUEST_PID" --net sh -c '
 def guest_on_the_bridge(hypervisor: Hypervisor) -> list[str]:
     """A network namespace cabled to the stack's bridge as a VM would be; what to put before a command to run in it."""
     holder = one(hypervisor, "holder")
-    subprocess.run([*hypervisor.inside(), "setsid", "--fork", "unshare", "--net", "sleep", "120"], check=True)
-    assert wait_for(lambda: [p.netns != holder.netns for p in hypervisor.processes() if p.role == "sleep"] == [True], 5)
+    subprocess.run([*hypervisor.inside(), "setsid", "--fork", "unshare", "--net", "sleep", "600"], check=True)
+    assert wait_for(
+        lambda: [p.netns != holder.netns for p in hypervisor.processes() if p.role == "sleep"] == [True], 60
+    )
     guest = one(hypervisor, "sleep")
     environment = {**os.environ, "GUEST_PID": str(guest.pid)}
     subprocess.run([*hypervisor.inside(), "sh", "-c", GUEST_SETUP], check=True, env=environment)

@@ -13,7 +13,6 @@ from halab.image.build import _Builder
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces are made as root")
 
 
-@pytest.mark.timeout(30)
 def test_a_build_whose_progress_cannot_be_shown_ends_instead_of_waiting_forever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
