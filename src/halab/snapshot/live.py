@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import socket
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -200,11 +201,18 @@ class Live:
             domains[node].undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
 
     def define_networks(self, networks: Mapping[str, str]) -> None:
-        """These networks run, as defined. No VM may be on one that is otherwise."""
+        """These networks run, as defined, on their bridges. No VM may be on one that is otherwise.
+
+        To be called where their bridges are (Site.start).
+        """
         flag = self._libvirt.VIR_NETWORK_XML_INACTIVE
+        links = {name for _, name in socket.if_nameindex()}
         for name, xml in networks.items():
             found = find(lambda name=name: self._connection.networkLookupByName(name), "VIR_ERR_NO_NETWORK")  # type: ignore[misc]
-            self._run(found, found is not None and found.XMLDesc(flag) == xml, self._connection.networkDefineXML, xml)
+            same = found is not None and found.XMLDesc(flag) == xml
+            # a bridge that was deleted by hand still runs, to libvirt
+            lost = found is not None and found.isActive() and found.bridgeName() not in links
+            self._run(found, same and not lost, self._connection.networkDefineXML, xml)
 
     def define_pool(self, xml: str) -> None:
         """The pool is defined with that identity, runs, and knows what is in its folder."""
