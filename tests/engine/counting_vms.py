@@ -76,7 +76,7 @@ class Counting:
 
     def halab(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [str(ROOT / "halab"), *arguments]
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=110)
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=300)
 
     def build(self) -> None:
         """The stack as an up would leave it, as far as snapshots can tell."""

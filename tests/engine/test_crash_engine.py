@@ -31,7 +31,7 @@ from tests.engine.private_libvirt import needs_libvirt
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     needs_libvirt,
 ]
 SEED = int(os.environ.get("HALAB_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)

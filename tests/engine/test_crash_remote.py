@@ -19,7 +19,7 @@ from tests.engine.test_command_provider import REMOTE, running
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(SSHD is None or os.geteuid() != 0, reason="no sshd, or not root"),
 ]
 CHILD = """

@@ -48,7 +48,7 @@ def run(stack: Counting, *command: str, who: str = "halab", at: int = 0) -> tupl
         env=stack.environment | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=300,
     )
     return done.returncode, done.stdout + done.stderr, note.read_text() if note.exists() else ""
 

@@ -244,7 +244,7 @@ def test_cancelling_lets_the_running_step_finish_and_keeps_its_state(lab: Lab) -
     assert lab.good_up() == {"next": "create"}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_killed_engine_leaves_a_pending_operation_and_a_lock_that_is_taken_over(lab: Lab) -> None:
     lab.write({"name": "first"}, {"name": "slow", "depends_on": ["first"], "run": "sleep 600"})
     code = (

@@ -37,7 +37,7 @@ def test_a_kernel_that_boots_nowhere_says_nothing_about_kvm(tmp_path: Path, monk
 
 @needs_qemu
 @pytest.mark.skipif(not probe.kernels(), reason="needs a kernel: of a built image, or the host's own in /boot")
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_probe_guest_reaches_userspace_where_there_is_no_question_of_kvm(tmp_path: Path) -> None:
     assert QEMU is not None
     (tmp_path / "initrd").write_bytes(probe.initrd())
@@ -176,7 +176,7 @@ def test_the_launcher_runs_from_any_folder_and_by_any_link(cache: Path, tmp_path
         assert "preview" in done.stdout
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_an_environment_of_another_python_is_made_anew_and_its_failure_told_in_one_line(cache: Path) -> None:
     (stamp,) = cache.glob("venv/*/.ready")
     stamp.write_text("/usr/bin/python3.10\n")

@@ -31,7 +31,7 @@ from tests.engine.test_crash_engine import World, made, opened
 from tests.engine.test_hypervisor import BRIDGE, GUEST, fence_xvm, guest_on_the_bridge, with_vm
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.timeout(300), needs_libvirt]
+pytestmark = [pytest.mark.timeout(600), needs_libvirt]
 
 
 @pytest.fixture(scope="module")

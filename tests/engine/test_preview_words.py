@@ -37,13 +37,13 @@ def told(stack: Stack, path: Sequence[str], value: Any) -> list[str]:
     return words(stack.topology, change(planned.steps))
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_without_an_edit_nothing_is_touched(stack: Stack) -> None:
     planned = stack.engine().preview()
     assert not change(planned.steps)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_another_size_of_all_controllers_is_the_loss_of_what_they_hold(stack: Stack) -> None:
     found = told(stack, ("roles", "controller", "memory"), 4096)
     for group in ("Pacemaker cluster core", "galera", "rabbitmq"):
@@ -60,7 +60,7 @@ def test_another_size_of_all_controllers_is_the_loss_of_what_they_hold(stack: St
     )
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_two_more_controllers_are_two_more_votes_and_none_is_lost(stack: Stack) -> None:
     found = told(stack, ("roles", "controller", "count"), 5)
     for group in ("Pacemaker cluster core", "galera", "rabbitmq"):
@@ -69,14 +69,14 @@ def test_two_more_controllers_are_two_more_votes_and_none_is_lost(stack: Stack) 
     assert [line for line in found if line.startswith("haproxy: configure again on controller-1, controller-2")]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_one_more_compute_is_a_remote_and_a_new_configuration_of_the_cluster(stack: Stack) -> None:
     found = told(stack, ("roles", "compute", "count"), 2)
     assert "Pacemaker cluster core: compute-2 joins as remote; no vote changes" in found
     assert "pacemaker: push again on controller-1" in found
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_another_timer_rebuilds_nobody(stack: Stack) -> None:
     found = told(stack, ("timers", "token"), 12_000)
     assert found == ["corosync: start again on controller-1, controller-2 and controller-3"]

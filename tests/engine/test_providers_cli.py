@@ -23,7 +23,7 @@ PROGRAMS = [*MISSING, *(name for name in ("pulumi-resource-libvirt", "mkisofs") 
 pytestmark = [
     needs_libvirt,
     pytest.mark.skipif(bool(PROGRAMS), reason=f"needs on PATH: {PROGRAMS}"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
 ]
 
 

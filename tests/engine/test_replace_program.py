@@ -44,7 +44,7 @@ def place(done: list[tuple[str, str]], what: str, name: str) -> int:
     return done.index((what, name))
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_only_the_node_and_what_others_have_to_do_with_it_is_done_again(
     stack: Stack, replaced: list[tuple[str, str]]
 ) -> None:
@@ -57,7 +57,7 @@ def test_only_the_node_and_what_others_have_to_do_with_it_is_done_again(
     assert {name for what, name in replaced if what == "delete"} == names_it | parts, "a dead node's own steps just go"
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_the_clusters_are_told_before_the_vm_goes_and_wait_for_the_new_one(replaced: list[tuple[str, str]]) -> None:
     gone, come = (place(replaced, what, f"{NODE}-domain") for what in ("delete", "create"))
     witness = "controller-3"
@@ -78,7 +78,7 @@ def test_the_clusters_are_told_before_the_vm_goes_and_wait_for_the_new_one(repla
     assert ("create", f"galera.member@{witness}") in replaced
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_a_preview_of_it_tells_the_same_and_does_nothing(stack: Stack, replaced: list[tuple[str, str]]) -> None:
     stack.done.clear()
     told = replace(stack, preview=True)
@@ -89,7 +89,7 @@ def test_a_preview_of_it_tells_the_same_and_does_nothing(stack: Stack, replaced:
     }
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_afterwards_nothing_is_left_to_do(stack: Stack, replaced: list[tuple[str, str]]) -> None:
     stack.done.clear()
     again: Any = stack.engine().up()

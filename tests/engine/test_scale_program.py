@@ -36,13 +36,13 @@ def done(stack: Stack, planned: Change) -> list[tuple[str, str]]:
     return list(stack.done)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_the_preview_names_who_goes_and_rebuilds_nobody(planned: Change) -> None:
     assert sorted(planned.removed) == sorted(GONE)
     assert (planned.added, planned.rebuilt) == ((), ())
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_those_that_stay_are_done_with_them_before_a_vm_goes(done: list[tuple[str, str]]) -> None:
     first = min(done.index(("delete", f"{name}-domain")) for name in GONE)
     for step in ("haproxy.configure@controller-1", "pacemaker.push@controller-1", "rabbitmq.ready", "galera.ready"):
@@ -53,14 +53,14 @@ def test_those_that_stay_are_done_with_them_before_a_vm_goes(done: list[tuple[st
         )
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_nothing_is_undone_on_those_that_stay(stack: Stack, done: list[tuple[str, str]]) -> None:
     steps = plan(stack.topology).by_name
     assert not [name for what, name in done if what == "delete" and name in steps]
     assert not [name for what, name in done if what == "create"]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_afterwards_nothing_is_left_to_do(stack: Stack, done: list[tuple[str, str]]) -> None:
     stack.done.clear()
     again = stack.engine().up()
