@@ -1,7 +1,8 @@
 """A command of halab's in which something dies at a point: `python crash_halab.py NOTE WHO AT COMMAND…`; AT 0: nothing.
 
-WHO: "halab", or "libvirtd", that of the stack `tiny`. NOTE gets the name of the point, or how many there were where it
-was not reached. `settle` is what every command does first for a stack whose save or restore was cut short.
+WHO: "halab", "libvirtd", that of the stack `tiny`, or "Ctrl-C": then nothing dies, halab is interrupted. NOTE gets the
+name of the point, or how many there were where it was not reached. `settle` is what every command does first for a
+stack whose save or restore was cut short.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def main(note: Path, who: str, at: int, *command: str) -> int:
         note.write_text(name)
         daemons = [one.pid for one in Hypervisor("tiny").processes() if one.role == "libvirtd"]
         for pid in daemons if who == "libvirtd" else [os.getpid()]:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGINT if who == "Ctrl-C" else signal.SIGKILL)
 
     if command[0] == "settle":
         found = workspace(command[1])

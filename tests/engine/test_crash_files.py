@@ -15,7 +15,7 @@ from rich.console import Console
 from components.topology import derive
 from components.variant import load
 from halab.actions import down, image
-from halab.cli import app
+from halab.cli import app, options
 from halab.image import cache
 from halab.workspace import Workspace, write_json, write_text
 
@@ -130,7 +130,7 @@ def test_a_full_disk_and_ctrl_c_are_one_line(
         def fail(*_: object, error: BaseException = raised, **__: object) -> None:
             raise error
 
-        monkeypatch.setattr(app, "app", fail)
+        monkeypatch.setattr(options, "workspace", fail)
         assert app.run(["up"]) == 1
         (line,) = capsys.readouterr().err.splitlines()
         assert words in line

@@ -77,6 +77,8 @@ app.add_typer(image.app, name="image")
 app.add_typer(fence_daemon.app, name="fence-daemon", hidden=True)
 
 
+#: What typer makes of a KeyboardInterrupt.
+_INTERRUPTED = 130
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -102,6 +104,8 @@ def run(arguments: list[str]) -> int:
         return REFUSED
     try:
         code = app(arguments, prog_name="halab", standalone_mode=False)
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else DONE
     except typer.TyperException as error:
         # A group without a command shows its help.
