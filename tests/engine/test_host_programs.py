@@ -19,6 +19,7 @@ import pytest
 
 from halab.host import pins, probe, pulumi_cli
 from halab.host.install import find
+from tests.engine.ssh_server import until
 
 CHECKOUT = Path(__file__).parents[2]
 QEMU = find("qemu-system-x86_64")
@@ -119,7 +120,7 @@ def test_the_pulumi_cli_and_plugins_are_fetched_verified_and_installed(
 ) -> None:
     said: list[str] = []
     assert pulumi_cli.lacking() == ["no pulumi CLI"]
-    assert pulumi_cli.reachable(releases[1])
+    until(lambda: pulumi_cli.reachable(releases[1]), "an answer within the few seconds that it is given")
     pulumi_cli.install(said.append, releases[1])
     assert pulumi_cli.lacking() == []
     assert any("sha256 as its release lists it" in line for line in said)

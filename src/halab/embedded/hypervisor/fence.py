@@ -19,7 +19,7 @@ from halab.embedded.hypervisor.waiting import wait_for
 MULTICAST = "225.0.0.12"
 PORT = 1229
 KEY_BYTES = 512
-START_LIMIT = 20.0
+START_LIMIT = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,7 +182,7 @@ class Hypervisor:
                 self._forget_autostarts()
             kvm = virt_type(self.paths.root.parent.parent).kvm if self.kvm is None else self.kvm
             hold(self.paths, processes[0] if processes else None, kvm=kvm, gid=qemu_gid(), lock=lock)
-            wait_for(lambda: _role(self.processes(), "holder") is not None, 5.0)
+            wait_for(lambda: _role(self.processes(), "holder") is not None, 30.0)
             holder = self._holder()
         self._record(holder)
         return holder

@@ -160,11 +160,11 @@ def role_of(argv: tuple[str, ...]) -> str:
     return program
 
 
-def end(find: Callable[[], list[Process]], grace: float, limit: float = 10.0) -> list[Process]:
+def end(find: Callable[[], list[Process]], grace: float, limit: float = 60.0) -> list[Process]:
     """End every process `find` returns, again until it returns none: SIGTERM, after `grace` seconds SIGKILL.
 
-    Returns those still alive after `limit` seconds (in an uninterruptible wait). A signal goes to a pidfd opened before
-    the process was verified, so never to a stranger that got its pid.
+    Returns those still alive after `limit` seconds: in an uninterruptible wait, or without a processor to end on. A
+    signal goes to a pidfd opened before the process was verified, so never to a stranger that got its pid.
     """
     deadline = time.monotonic() + limit
     kill_at = time.monotonic() + grace
