@@ -165,7 +165,7 @@ def test_where_bridges_are_out_of_reach_it_is_said_what_puts_the_vms_on_the_netw
         networks.bring_back(resources(world), world.hypervisor.uri, None)
     os.kill(world.libvirtd(), signal.SIGKILL)
     world.hypervisor.start()
-    assert wait_for(lambda: "master hlcrash0" in ip(world.hypervisor, "link", "show", "type", "tun"), 20)
+    assert wait_for(lambda: "master hlcrash0" in ip(world.hypervisor, "link", "show", "type", "tun"), 60)
     assert bring_back(world) == {}
     world.good("destroy")
 
@@ -196,7 +196,7 @@ def test_fencing_hears_the_nodes_again_on_a_bridge_that_was_made_anew() -> None:
             assert record is not None
             assert not record.verified, "what was verified was on another bridge"
             ip(hypervisor, "link", "set", "guest0", "master", BRIDGE)
-            done = fence_xvm(guest, key, "-H", "tiny", "-o", "off", limit=20)
+            done = fence_xvm(guest, key, "-H", "tiny", "-o", "off")
             assert done.returncode == 0, done.stderr
             assert not domain.isActive()
         finally:

@@ -102,7 +102,9 @@ class Guest:
         client = ["ssh", "-F", "none", "-p", "2222", "-i", str(self.key), "-o", "BatchMode=yes"]
         client += ["-o", f"UserKnownHostsFile={self.folder}/known_hosts", "-o", "ConnectTimeout=30"]
         enter = ["nsenter", "--net", "--target", str(self.process.pid)]
-        return subprocess.run([*enter, *client, "root@127.0.0.1", command], capture_output=True, text=True, timeout=120)
+        return subprocess.run(
+            [*enter, *client, "root@127.0.0.1", command], capture_output=True, text=True, timeout=LIMIT
+        )
 
     def told(self, command: str) -> str:
         done = self.ssh(command)

@@ -59,6 +59,18 @@ runpy.run_path({str(ROOT / "__main__.py")!r})
 """
 
 
+@contextmanager
+def first_in_line() -> Iterator[None]:
+    """On a busy host this process runs as soon as it wants to, where that is allowed."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, -10)
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, before)
+
+
 #: The shortest up: what is there decides, on this host as it is.
 UP = ("up", "--no-verify", "--no-fence-proof", "--no-doctor", "--overcommit")
 
@@ -126,8 +138,9 @@ class Trial:
         def begun() -> bool:
             return any(f" started {what}" in log.read_text() for log in self.logs() - before)
 
-        assert wait_for(lambda: begun() or process.poll() is not None, LIMIT)
-        process.send_signal(signal.SIGSTOP)
+        with first_in_line():
+            assert wait_for(lambda: begun() or process.poll() is not None, LIMIT)
+            process.send_signal(signal.SIGSTOP)
         assert process.poll() is None, (what, process.communicate()[0])
         return process
 
@@ -243,7 +256,7 @@ def test_after_a_reboot_of_the_host_up_starts_vms_and_fencing_again(stack: Trial
     for process in [*stack.hypervisor.processes(), *stack.hypervisor.fence.processes()]:
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
-    assert wait_for(lambda: not stack.hypervisor.processes(), 10)
+    assert wait_for(lambda: not stack.hypervisor.processes(), 60)
     shutil.rmtree(stack.hypervisor.paths.run)
     boot = stack.root / "namespaces.json"
     boot.write_text(json.dumps(json.loads(boot.read_text()) | {"boot": "another"}))
