@@ -152,6 +152,14 @@ def test_what_was_not_run_and_what_cannot_be_are_told_apart(found: Comparison) -
     assert display.words(cell(found, "corosync-kill", "well", "keepalived")) == "no corosync anywhere"
 
 
+def test_faults_that_no_stack_has_gone_through_are_a_line_and_no_rows(topologies: dict[str, Topology]) -> None:
+    found = compare(topologies, [run("keepalived", "vip-owner-off", 4.0)], dict.fromkeys(NAMES, 60), TIMES)
+    for document in (display.markdown(found), display.page(found)):
+        assert document.count("api-kill") == 1
+        assert document.count("vip-owner-off") >= 1
+    assert "faults that none of these has gone through: member-off, proxy-kill" in display.markdown(found)
+
+
 def test_the_reason_for_another_makespan_is_in_numbers(found: Comparison) -> None:
     first, second = found.costs
     path = "-10 s critical path (pacemaker -120 s, keystone +90 s, galera +20 s)"

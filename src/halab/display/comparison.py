@@ -168,11 +168,12 @@ def _text(svg: ET.Element, x: float, y: float, text: str, **more: str) -> None:
 
 
 def _rows(comparison: Comparison) -> Iterator[tuple[Row, bool]]:
-    """Each row, and whether it is the first of its fault."""
+    """Each row of a fault that a stack has gone through, and whether it is the first of its fault."""
     before = ""
     for row in comparison.rows:
-        yield row, row.fault != before
-        before = row.fault
+        if row.fault not in comparison.left_out:
+            yield row, row.fault != before
+            before = row.fault
 
 
 def _costs(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
@@ -201,6 +202,8 @@ def _notes(comparison: Comparison) -> Iterator[str]:
     lost = sum(result.lost for result in comparison.runs)
     written = sum(result.acknowledged for result in comparison.runs)
     yield f"{len(comparison.runs)} runs, {dates(comparison.runs)}; {written} writes confirmed, {lost} lost"
+    if comparison.left_out:
+        yield f"faults that none of these has gone through: {', '.join(comparison.left_out)}"
     yield from machines(comparison)
     yield from mixed(comparison)
     limits = sorted({result.probe_limit for result in comparison.runs})

@@ -77,6 +77,12 @@ class Comparison:
     def failed(self) -> tuple[Result, ...]:
         return tuple(result for result in self.runs if not result.ok)
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The faults that no stack has gone through."""
+        run = {row.fault for row in self.rows if any(cell.runs for cell in row.cells)}
+        return tuple(dict.fromkeys(row.fault for row in self.rows if row.fault not in run))
+
 
 def compare(
     topologies: Mapping[str, Topology],
