@@ -22,7 +22,8 @@ import pytest
 from components.secrets import Secrets
 from halab.fault.probe import Https, Loop, Ping, Row, Token, echo, reason, replies
 
-SECRETS = Secrets(bytes(32), datetime(2026, 1, 1, tzinfo=UTC))
+#: Made now: their certificates are checked by the clock.
+SECRETS = Secrets(bytes(32), datetime.now(UTC))
 NAME = "keystone.test.halab"
 
 
