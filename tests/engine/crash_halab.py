@@ -1,8 +1,7 @@
 """A command of halab's in which something dies at a point: `python crash_halab.py NOTE WHO AT COMMAND…`; AT 0: nothing.
 
-WHO: "halab", "libvirtd", that of the stack `tiny`, or "Ctrl-C": then nothing dies, halab is interrupted. NOTE gets the
-name of the point, or how many there were where it was not reached. `settle` is what every command does first for a
-stack whose save or restore was cut short.
+WHO: "halab", or "libvirtd", that of the stack `tiny`. NOTE gets the name of the point, or how many there were. `settle`
+is what every command does first for a stack whose save or restore was cut short.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ def main(note: Path, who: str, at: int, *command: str) -> int:
         note.write_text(name)
         daemons = [one.pid for one in Hypervisor("tiny").processes() if one.role == "libvirtd"]
         for pid in daemons if who == "libvirtd" else [os.getpid()]:
-            os.kill(pid, signal.SIGINT if who == "Ctrl-C" else signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
 
     if command[0] == "settle":
         found = workspace(command[1])
@@ -45,7 +44,7 @@ def main(note: Path, who: str, at: int, *command: str) -> int:
         for name in names:
             points.around(module, name, name)
     code = run(list(command))
-    if not at or points.count < at:
+    if not at:
         note.write_text(str(points.count))
     return code
 
