@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from halab.embedded.engine.state import Resource
 from halab.embedded.engine.values import Ref
 from halab.embedded.provider import Secret
 from halab.errors import RefusedError
-from halab.snapshot import disks, host, intent, manifest, ram, state, store
+from halab.snapshot import disks, host, intent, manifest, ram, save, state, store
 from halab.snapshot.intent import Intent, Phase
 from halab.snapshot.key import key
 from halab.snapshot.manifest import DamagedError, Guest, Host, Manifest
@@ -463,3 +464,23 @@ def test_a_ram_image_is_whole_when_libvirt_says_so_and_qemu_has_written_it(
     path.write_bytes(mark + struct.pack("<4I", 2, len(own), 0, form) + bytes(60) + own + content)
     assert ram.is_whole(path) is whole
     assert not ram.is_whole(tmp_path / "none")
+
+
+@pytest.mark.parametrize(("shares", "needed"), [(True, 3072), (False, 3074)])
+def test_a_save_that_would_fill_the_disk_is_refused_before_a_vm_is_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shares: bool, needed: int
+) -> None:
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    (pool / "disk.qcow2").write_bytes(b"x" * (2 << 20))
+    workspace = Workspace(ROOT, derive(load(ROOT, "collapsed")), tmp_path)
+    site, live = SimpleNamespace(workspace=workspace), SimpleNamespace(here=lambda seen: pool)
+    draft = SimpleNamespace(memory=3072, pool=f"<pool><target><path>{pool}</path></target></pool>")
+    place = Place(tmp_path / "snapshots" / "collapsed" / "x", "collapsed", False)
+    monkeypatch.setattr(disks, "shares", lambda one, other: shares)
+    monkeypatch.setattr(save, "free", lambda folder: needed << 20)
+    save._refuse_full(site, live, place, draft)  # type: ignore[arg-type]
+    monkeypatch.setattr(save, "free", lambda folder: (needed << 20) - 1)
+    line = f"1 MiB short of the {needed} MiB that a snapshot of collapsed may take; ./halab snapshot prune makes room"
+    with pytest.raises(RefusedError, match=line):
+        save._refuse_full(site, live, place, draft)  # type: ignore[arg-type]
