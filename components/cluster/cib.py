@@ -109,7 +109,7 @@ def _clone(parent: ET.Element, cluster: Cluster, resource: Resource) -> None:
 
 
 def _vip(parent: ET.Element, vip: Vip) -> None:
-    operations = [Operation("start", timeout=_SLOW), Operation("stop", timeout=_SLOW), Operation("monitor", 30, _SLOW)]
+    operations = [Operation("start", timeout=_SLOW), Operation("stop", timeout=_SLOW), Operation("monitor", 60, _SLOW)]
     parameters = {"ip": str(vip.ip), "cidr_netmask": "32", "nic": _CLOUD_NIC}
     _primitive(parent, vip.resource, "ocf:heartbeat:IPaddr2", parameters, operations)
 

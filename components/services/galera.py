@@ -254,8 +254,8 @@ def resource(topology: Topology) -> Resource:
             Operation("stop", timeout=180),
             Operation("promote", timeout=900),
             Operation("demote", timeout=300),
-            Operation("monitor", 30, 90, role="Promoted"),
-            Operation("monitor", 45, 90, role="Unpromoted"),
+            Operation("monitor", 60, 90, role="Promoted"),
+            Operation("monitor", 75, 90, role="Unpromoted"),
         ),
         parameters={
             "members_in": CONFIG,

@@ -19,12 +19,6 @@ from tests.recipe.stand_in import answering, reserved
 
 PROJECT = Path(__file__).resolve().parents[2]
 SUCCESS, GENERIC, CONFIGURED, INSTALLED, NOT_RUNNING, UNIMPLEMENTED = 0, 1, 6, 5, 7, 3
-#: What the agent takes from resource-agents' ocf-shellfuncs.
-_FUNCTIONS = f"""
-OCF_SUCCESS={SUCCESS} OCF_ERR_GENERIC={GENERIC} OCF_ERR_CONFIGURED={CONFIGURED} OCF_ERR_INSTALLED={INSTALLED}
-OCF_NOT_RUNNING={NOT_RUNNING} OCF_ERR_UNIMPLEMENTED={UNIMPLEMENTED}
-ocf_exit_reason() {{ printf '%s\\n' "$*" >&2; }}
-"""
 #: `show` reads the state from a file; `start` and `stop` change it unless the file `broken` is there.
 _SYSTEMCTL = """#!/bin/bash
 cd "$(dirname "$0")/.." || exit 1
@@ -51,7 +45,6 @@ class Agent:
         given = {"port": str(self.port), "address": "127.0.0.1", **parameters}
         env = {
             **{f"OCF_RESKEY_{name}": value for name, value in given.items()},
-            "OCF_FUNCTIONS_DIR": str(self.root),
             "PATH": f"{self.root / 'bin'}:{os.environ['PATH']}",
         }
         done = subprocess.run(["bash", rabbitmq.AGENT, action], env=env, capture_output=True, text=True, timeout=60)
@@ -84,7 +77,6 @@ def agent(tmp_path: Path, broker: int) -> Agent:
     systemctl = tmp_path / "bin" / "systemctl"
     systemctl.write_text(_SYSTEMCTL)
     systemctl.chmod(0o755)
-    (tmp_path / "ocf-shellfuncs").write_text(_FUNCTIONS)
     (tmp_path / "load").write_text("loaded\n")
     made = Agent(tmp_path, broker)
     made.unit("inactive")
@@ -154,7 +146,7 @@ def test_a_missing_unit_and_a_bad_port_are_told_apart(agent: Agent) -> None:
 def test_its_metadata_has_what_the_resource_uses(agent: Agent) -> None:
     done = subprocess.run(
         ["bash", rabbitmq.AGENT, "meta-data"],
-        env={"OCF_FUNCTIONS_DIR": str(agent.root), "PATH": os.environ["PATH"]},
+        env={"PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
     )
