@@ -27,7 +27,7 @@ from tests.engine.private_libvirt import needs_libvirt
 
 pytestmark = [
     needs_libvirt,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
 ]
 
 
