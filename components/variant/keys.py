@@ -149,7 +149,10 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = {
             "stonith": (Whole(AGENT_LIMIT + 1, 900, "seconds"), "time that fencing has (Pacemaker's stonith-timeout)"),
             "recheck": (Whole(10, 3600, "seconds"), "how often Pacemaker looks for what time alone changes"),
             "remote_monitor": (Whole(5, 300, "seconds"), "how often a pacemaker_remote node is asked"),
-            "haproxy_check": (Whole(1, 60, "seconds"), "how often HAProxy asks each backend; after a miss every second, and three are down"),
+            "haproxy_check": (
+                Whole(1, 60, "seconds"),
+                "how often HAProxy asks each backend, and each second after a miss; three are down",
+            ),
             "galera_suspect": (Whole(3, 120, "seconds"), "silence after which Galera suspects a member; twice: lost"),
         },
     ),
