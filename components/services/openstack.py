@@ -18,6 +18,8 @@ CA_FILE = "/etc/halab/ca.pem"
 #: Answered by uwsgi itself, in the worker that holds the application: no Python runs, so a check each second is cheap.
 CHECK_PATH = "/healthcheck"
 REGION = "RegionOne"
+#: Seconds for an API to load: 40 s of processor time under emulation, of which a full host gives little.
+_START_LIMIT = 2400
 #: oslo.middleware's limit as the OpenStack Security Guide asks for it, in bytes.
 BODY_LIMIT = 114_688
 Sections = Mapping[str, Mapping[str, str]]
@@ -183,7 +185,7 @@ KillSignal=SIGTERM
 SuccessExitStatus=30
 Restart=on-failure
 RestartSec=2
-TimeoutStartSec=2400
+TimeoutStartSec={_START_LIMIT}
 TimeoutStopSec=30
 LimitNOFILE=65535
 CPUWeight=20
@@ -274,7 +276,7 @@ def steps(
             action="start",
             env={**env, **contents(files[node.name])},
             after=frozenset({on(recipe, "configure", node.name), *start_after}),
-            timeout=1260,
+            timeout=_START_LIMIT + 60,
         )
         for node in nodes
         if not managed
