@@ -32,14 +32,18 @@ class Response:
 
 @dataclass(frozen=True)
 class Context:
-    """`ca`: path of the stack's CA certificate; `state`: files on this host that must hold no secret in the clear."""
+    """`ca`: path of the stack's CA certificate; `state`: files on this host that must hold no secret in the clear.
+
+    `limit`: seconds for one answer. An API that an emulated guest started anew loads the rest of itself with its first
+    question, a minute of that guest's time while all others are asked too.
+    """
 
     topology: Topology
     run: Run
     secrets: Secrets
     ca: Path
     state: tuple[Path, ...] = ()
-    limit: float = 60.0
+    limit: float = 180.0
     secret_names: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     async def everywhere(self, nodes: tuple[str, ...], script: str) -> dict[str, str]:
