@@ -12,18 +12,15 @@ from typing import Any
 
 from lxml import etree
 
-from halab.embedded.engine.checkpoint import Store
 from halab.embedded.hypervisor import Fence, Hypervisor
 from halab.embedded.providers.libvirt.host import Host, api, find, said
 from halab.embedded.providers.libvirt.network import network_xml
 from halab.embedded.providers.libvirt.xml import node, render
 from halab.errors import HalabError, RefusedError
 from halab.hypervisors import Choice
+from halab.sound import DOMAIN, NETWORK, deployment, resources
 from halab.stacks.claims import on_this_host
 from halab.workspace import Workspace
-
-_DOMAIN, _NETWORK = "libvirt:index/domain:Domain", "libvirt:index/network:Network"
-Resources = Sequence[Mapping[str, Any]]
 
 
 def mend(workspace: Workspace, choice: Choice) -> list[str]:
@@ -36,7 +33,7 @@ def mend(workspace: Workspace, choice: Choice) -> list[str]:
         prefix = Hypervisor(workspace.stack, workspace.state).inside()
     elif on_this_host(choice.uri):
         prefix = ()
-    found = bring_back(of_state(workspace), choice.uri, prefix)
+    found = bring_back(resources(deployment(workspace) or {}), choice.uri, prefix)
     fence = Fence(workspace.paths, choice.uri)
     # a daemon that listened on a bridge that went hears nothing on the next one of its name
     if fence.bridge() in found and not fence.held:
@@ -46,13 +43,7 @@ def mend(workspace: Workspace, choice: Choice) -> list[str]:
     return list(found.values())
 
 
-def of_state(workspace: Workspace) -> Resources:
-    """What the stack's state has. Raises StateError when it is damaged."""
-    deployment = Store(workspace.checkpoint, workspace.stack, workspace.project).read() or {}
-    return [one for one in deployment.get("resources") or [] if isinstance(one, dict)]
-
-
-def bring_back(resources: Resources, uri: str, prefix: Sequence[str] | None) -> dict[str, str]:
+def bring_back(state: Sequence[Mapping[str, Any]], uri: str, prefix: Sequence[str] | None) -> dict[str, str]:
     """Have all networks of a state run as they were made, and its VMs on them; the bridge of each that was not so,
     and what was wrong.
 
@@ -60,11 +51,11 @@ def bring_back(resources: Resources, uri: str, prefix: Sequence[str] | None) -> 
     Raises HalabError, RefusedError where a network of that name is another's.
     """
     libvirt, host = api(), Host(uri)
-    domains = {str(one["outputs"]["name"]) for one in resources if one.get("type") == _DOMAIN}
+    domains = {str(one["outputs"]["name"]) for one in state if one.get("type") == DOMAIN}
     found: dict[str, str] = {}
     try:
-        for one in resources:
-            if one.get("type") == _NETWORK and not one.get("delete"):
+        for one in state:
+            if one.get("type") == NETWORK and not one.get("delete"):
                 name, bridge = str(one["outputs"]["name"]), str(one["outputs"]["bridge"])
                 wrong = [
                     *_network(host, one, [] if prefix is None else _links(prefix)),

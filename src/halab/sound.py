@@ -17,7 +17,7 @@ from halab.keys import Keys
 from halab.snapshot import intent
 from halab.workspace import Workspace
 
-_DOMAIN, _NETWORK, _POOL = (f"libvirt:index/{kind}" for kind in ("domain:Domain", "network:Network", "pool:Pool"))
+DOMAIN, NETWORK, _POOL = (f"libvirt:index/{kind}" for kind in ("domain:Domain", "network:Network", "pool:Pool"))
 _VOLUMES = ("libvirt:index/volume:Volume", "libvirt:index/cloudInitDisk:CloudInitDisk")
 _LEFT = ("domain", "network /", "pool", "volume")
 
@@ -31,17 +31,27 @@ class Expected:
     unfinished: bool
 
 
+def deployment(workspace: Workspace) -> dict[str, Any] | None:
+    """What the stack's state has, None without one. Raises StateError when it is damaged."""
+    return Store(workspace.checkpoint, workspace.stack, workspace.project).read()
+
+
+def resources(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The resources of a deployment, as they are in the file."""
+    return [one for one in found.get("resources") or [] if isinstance(one, dict)]
+
+
 def expected(workspace: Workspace) -> Expected | None:
     """None without a state. Raises StateError when it is damaged."""
-    deployment = Store(workspace.checkpoint, workspace.stack, workspace.project).read()
-    if deployment is None:
+    found = deployment(workspace)
+    if found is None:
         return None
-    resources = [one for one in deployment.get("resources") or [] if isinstance(one, dict)]
+    there = resources(found)
 
     def names(*types: str) -> frozenset[str]:
-        return frozenset(_name(one) for one in resources if one.get("type") in types)
+        return frozenset(_name(one) for one in there if one.get("type") in types)
 
-    return Expected(names(_DOMAIN), names(*_VOLUMES), bool(deployment.get("pending_operations")))
+    return Expected(names(DOMAIN), names(*_VOLUMES), bool(found.get("pending_operations")))
 
 
 def _name(resource: Mapping[str, Any]) -> str:
@@ -79,9 +89,9 @@ def require(workspace: Workspace, *, embedded: bool) -> None:
 
 def _try_passphrase(workspace: Workspace) -> None:
     """Before anything is started for a state that cannot be read then."""
-    deployment = Store(workspace.checkpoint, workspace.stack, workspace.project).read() or {}
-    provider = (deployment.get("secrets_providers") or {}).get("type")
-    if provider == "passphrase" and (salt := salt_of(deployment)):
+    found = deployment(workspace) or {}
+    provider = (found.get("secrets_providers") or {}).get("type")
+    if provider == "passphrase" and (salt := salt_of(found)):
         Cipher.open(workspace.passphrase(keep=False), salt, str(workspace.checkpoint))
 
 

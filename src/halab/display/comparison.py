@@ -169,9 +169,9 @@ def _text(svg: ET.Element, x: float, y: float, text: str, **more: str) -> None:
 
 def _rows(comparison: Comparison) -> Iterator[tuple[Row, bool]]:
     """Each row of a fault that a stack has gone through, and whether it is the first of its fault."""
-    before = ""
+    before, left_out = "", comparison.left_out
     for row in comparison.rows:
-        if row.fault not in comparison.left_out:
+        if row.fault not in left_out:
             yield row, row.fault != before
             before = row.fault
 
